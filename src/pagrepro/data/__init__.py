@@ -1,0 +1,1 @@
+"""Data sets: raw files or a generator -> tensors."""

@@ -1,0 +1,1 @@
+"""Arrays per image and class: target directions, teacher gradients, projections, masks."""

@@ -1,0 +1,1 @@
+"""Figures. Torch-free."""

@@ -1,0 +1,67 @@
+"""Where every file of a tier lies: the one place that knows. Torch-free.
+
+The Snakefile builds its patterns from the same functions (with `<results>` as root and `{run}` as
+name), so a script and its rule cannot disagree.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below `results/<tier>` and `resources`."""
+
+    results: Path
+    resources: Path = Path("resources")
+
+    # --- files from outside, and data sets made from them (shared by all tiers)
+    def source(self, name: str, filename: str) -> Path:
+        return self.resources / "sources" / name / filename
+
+    def dataset(self, name: str) -> Path:
+        return self.resources / "data" / f"{name}.safetensors"
+
+    # --- runs
+    def run_folder(self, run: str) -> Path:
+        return self.results / "models" / run
+
+    def weights(self, run: str, which: str = "final") -> Path:
+        """`which`: "final", "ema", "best" or "epoch:<n>"."""
+        stem = "model" if which == "final" else which
+        if which.startswith("epoch:"):
+            stem = f"epoch_{int(which.removeprefix('epoch:')):03d}"
+        return self.run_folder(run) / f"{stem}.safetensors"
+
+    def run_json(self, run: str) -> Path:
+        return self.run_folder(run) / "run.json"
+
+    def history(self, run: str) -> Path:
+        return self.run_folder(run) / "history.jsonl"
+
+    def state(self, run: str) -> Path:
+        return self.results / "state" / run
+
+    # --- fields
+    def field_json(self, field: str) -> Path:
+        return self.results / "fields" / field / "field.json"
+
+    def field_shard(self, field: str, shard: int) -> Path:
+        return self.results / "fields" / field / f"{shard:03d}.safetensors"
+
+    # --- evaluations
+    def result(self, run: str, evaluation: str) -> Path:
+        return self.results / "evaluations" / run / f"{evaluation}.json"
+
+    def arrays(self, run: str, evaluation: str) -> Path:
+        return self.results / "evaluations" / run / f"{evaluation}.npz"
+
+    # --- artifacts
+    def table(self, paper: str, name: str) -> Path:
+        return self.results / "tables" / paper / f"{name}.csv"
+
+    def figure(self, paper: str, name: str) -> Path:
+        return self.results / "figures" / paper / f"{name}.png"
+
+    def claims(self) -> Path:
+        return self.results / "claims.csv"

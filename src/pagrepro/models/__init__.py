@@ -1,0 +1,1 @@
+"""Networks: inputs in the data set's own range, logits out."""

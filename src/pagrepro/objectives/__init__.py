@@ -1,0 +1,1 @@
+"""Training objectives of the papers, one idea per file."""

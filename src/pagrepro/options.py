@@ -1,0 +1,42 @@
+"""Building blocks for the `Config` class of every plugin. Torch-free.
+
+A plugin's options are a frozen pydantic model that forbids unknown keys, so a misspelt
+hyper-parameter stops the workflow before any job starts.
+"""
+
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+
+class Strict(BaseModel):
+    """Frozen model that forbids unknown keys: the base of every configuration class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def parse_number(value: Any) -> Any:
+    """Read `"8/255"` as the float nearest to that fraction; leave everything else to pydantic."""
+    if isinstance(value, str):
+        return float(Fraction(value))
+    return value
+
+
+# A float that may be written as a fraction, as papers write budgets.
+Number = Annotated[float, BeforeValidator(parse_number)]
+
+
+def plugin(kind: str) -> Any:
+    """Type of an option that chooses another plugin: `{name: <plugin>, <its options>}`.
+
+    The value is checked against that plugin's own `Config` and comes back as a plain dict with
+    all defaults filled in, so that a spec shows every hyper-parameter that was in force.
+    """
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        from pagrepro import plugins
+
+        return plugins.resolve(kind, value)
+
+    return Annotated[dict[str, Any], AfterValidator(check)]

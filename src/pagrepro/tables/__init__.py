@@ -1,0 +1,1 @@
+"""Tables. Torch-free."""
