@@ -6,29 +6,13 @@ in one of its modes, to target directions.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pagrepro.options import Strict
+from pagrepro.augment_options import Augment
 
 REVISION = 1
-
-
-class Augment(Strict):
-    """Options. `scope: batch` draws one crop and flip for the whole batch (what torchvision
-    transforms do to a batched tensor); `fill` is the padding value in [0, 1] (0.5 is zero in the
-    network's normalised coordinates when mean = 0.5)."""
-
-    crop_padding: int = 0
-    flip: bool = False
-    scope: Literal["example", "batch"] = "example"
-    fill: float = 0.5
-
-    @property
-    def active(self) -> bool:
-        return self.crop_padding > 0 or self.flip
 
 
 @dataclass(frozen=True)

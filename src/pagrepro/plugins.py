@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pagrepro.options import Strict
+from pagrepro.problems import OptionError, Problem, problems
 
 PACKAGE = Path(__file__).parent
 KINDS = (
@@ -24,7 +25,10 @@ KINDS = (
 )  # fmt: skip
 
 # Modules that the statements before `class Config` may import when a plugin is only parsed.
-LIGHT_MODULES = ("typing", "pydantic", "pagrepro.options", "pagrepro.statistics")
+LIGHT_MODULES = (
+    "typing", "pydantic", "pagrepro.options", "pagrepro.statistics", "pagrepro.augment_options",
+    "pagrepro.optimizer_options",
+)  # fmt: skip
 
 
 def names(kind: str) -> list[str]:
@@ -59,7 +63,7 @@ def _constant(path: Path, name: str, default: Any) -> Any:
 
 
 def roles(kind: str, name: str) -> dict[str, str]:
-    """Inputs a plugin asks for: role -> "run", "field" or "source"; a trailing "?" makes it optional."""
+    """Inputs a plugin asks for: role -> "run", "field", "source" or "evaluation"; "run?" is optional."""
     return _constant(source_path(kind, name), "ROLES", {})
 
 
@@ -97,31 +101,20 @@ def _is_option_class(node: ast.ClassDef) -> bool:
 def resolve(kind: str, value: dict[str, Any]) -> dict[str, Any]:
     """Check `{name: ..., options}` against the plugin's `Config`; return it with defaults filled in.
 
-    Raises ValueError (which pydantic turns into an error with the key path) for an unknown name.
+    Raises OptionError (a ValueError, so that pydantic adds the key path) for an unknown name or option.
     """
     if not isinstance(value, dict) or "name" not in value:
-        raise ValueError(f"expected {{name: <{kind} plugin>, ...options}}, found {value!r}")
+        raise OptionError([Problem((), value, f"{{name: <{kind} plugin>, its options}}")])
     name = value["name"]
     if name not in names(kind):
-        raise ValueError(f"unknown {kind} plugin {name!r}; allowed: {', '.join(names(kind))}")
+        raise OptionError([Problem(("name",), name, ", ".join(names(kind)))])
     options = {k: v for k, v in value.items() if k != "name"}
+    model = config_class(kind, name)
     try:
-        config = config_class(kind, name)(**options)
+        config = model(**options)
     except ValidationError as error:
-        raise ValueError(describe(error, f"{kind} plugin {name}")) from error
+        raise OptionError(problems(error, model)) from error
     return {"name": name, **config.model_dump(mode="json")}
-
-
-def describe(error: ValidationError, where: str) -> str:
-    """One line per problem: key path, what is wrong, what was found."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "(all of it)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown option"
-        lines.append(f"{where}: {key}: {message} (found {problem['input']!r})")
-    return "\n".join(lines)
 
 
 def instantiate(kind: str, value: dict[str, Any], *args: Any) -> Any:
@@ -165,6 +158,17 @@ def revisions(*modules: str) -> dict[str, int]:
     Modules are dotted names below the package (`objectives.cosine_alignment`). Bumping a REVISION
     reschedules the jobs whose closure holds that module, and no others.
     """
+    found = {}
+    for path in closure(*modules):
+        revision = _constant(path, "REVISION", None)
+        if revision is not None:
+            found[".".join(path.relative_to(PACKAGE).with_suffix("").parts)] = revision
+    return found
+
+
+@functools.cache
+def closure(*modules: str) -> tuple[Path, ...]:
+    """Files of this package that the given modules import, directly or through others, and they themselves."""
     todo = [_module_file(f"{PACKAGE.name}.{m}") or _missing(m) for m in modules]
     seen: set[Path] = set()
     while todo:
@@ -172,12 +176,7 @@ def revisions(*modules: str) -> dict[str, int]:
         if path not in seen:
             seen.add(path)
             todo.extend(_imports(path))
-    found = {}
-    for path in sorted(seen):
-        revision = _constant(path, "REVISION", None)
-        if revision is not None:
-            found[".".join(path.relative_to(PACKAGE).with_suffix("").parts)] = revision
-    return found
+    return tuple(sorted(seen))
 
 
 def _missing(module: str) -> Path:

@@ -1,0 +1,34 @@
+"""A user's own images: one place with `<part>/<class>/<file>` for the parts `train` and `test`.
+
+The place is a directory, or the tar that `download.fetch` packs from a directory so that it has a hash.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pagrepro.data._class_folders import read_parts
+from pagrepro.dataset import Part
+from pagrepro.options import Strict
+
+REVISION = 1
+
+# "?": may be left out. An order file (CSV `index,label,file`) sets the row of every image.
+SOURCES = ("images", "train_order?", "test_order?")
+
+
+class Config(Strict):
+    """`class_folders`: folder names in order of the class index (default: alphabetical);
+    `channels`: 3 converts to colour, 1 to grey."""
+
+    class_folders: tuple[str, ...] | None = None
+    channels: Literal[1, 3] = 3
+
+
+def build(config: Config, files: dict[str, Path], seed: int) -> dict[str, Part]:
+    """Both parts; x: (N, channels, H, W) uint8, y: (N,) int64. All images must have one size.
+
+    `seed` is not used. Raises DataError naming the file that does not fit.
+    """
+    origins = {part: files["images"] for part in ("train", "test")}
+    orders = {part: files.get(f"{part}_order") for part in origins}
+    return read_parts(origins, orders, config.class_folders, config.channels)

@@ -1,0 +1,212 @@
+"""Measurements of finished runs: what a resolved evaluation spec asks for, taken and written down.
+
+`measure` is for notebooks and scripts; `measure_all` is one job: members that are finished stay finished,
+whatever happens to the others, and each run is loaded once.
+"""
+
+import functools
+import io
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pagrepro import plugins
+from pagrepro.dataset import Dataset, to_float
+from pagrepro.determinism import switches
+from pagrepro.errors import UserError
+from pagrepro.finished import keep, kept_folder, restore
+from pagrepro.layout import Layout
+from pagrepro.load import load_field, load_run
+from pagrepro.load_data import load_dataset, load_split
+from pagrepro.provenance import now, provenance
+from pagrepro.replay import ReplayRequest, training_batch
+from pagrepro.request import LoadedField, LoadedRun, Measurement, MeasureRequest
+from pagrepro.spec import canonical_json, spec_hash
+from pagrepro.storage import file_hash, read_json, write_atomic, write_json
+
+REVISION = 1
+
+
+@dataclass
+class Loader:
+    """Loads runs, fields and data sets of a tier, each once per process."""
+
+    layout: Layout
+    device: torch.device
+    root: Path = Path(".")
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _runs: dict[tuple[str, str], LoadedRun] = field(default_factory=dict)
+
+    def dataset(self, spec: dict[str, Any]) -> Dataset:
+        key = canonical_json(spec)
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(spec, self.layout)
+        return self._datasets[key]
+
+    def run(self, name: str, weights: str, expected_hash: str | None) -> LoadedRun:
+        if (name, weights) not in self._runs:
+            self._runs[name, weights] = load_run(
+                self.layout, name, weights, self.device, expected_hash=expected_hash
+            )
+        return self._runs[name, weights]
+
+    def inputs(self, given: dict[str, Any]) -> dict[str, LoadedRun | LoadedField]:
+        """Runs and fields by role, as a resolved spec names them."""
+        found: dict[str, LoadedRun | LoadedField] = {}
+        for role, value in given.items():
+            if "field" in value:
+                found[role] = load_field(
+                    self.layout, value["field"], self.device, expected_hash=value["hash"]
+                )
+            elif "run" in value and "evaluation" not in value:
+                found[role] = self.run(value["run"], value["weights"], value["hash"])
+        return found
+
+
+def measure(
+    spec: dict[str, Any], run: str, layout: Layout, device: torch.device | str = "cpu"
+) -> Measurement:
+    """Take one measurement of one run; nothing is written.
+
+    spec: a resolved evaluation spec `{measure, dataset, split, seed, batch_size, run: {hash, weights},
+    inputs}`; run: its name. Raises StateError when the run (or a field) is not there or is another than the
+    spec's.
+    """
+    return _measure(spec, run, Loader(layout, torch.device(device)))
+
+
+def _measure(spec: dict[str, Any], run: str, loader: Loader) -> Measurement:
+    module = plugins.load("evaluations", spec["measure"]["name"])
+    config = module.Config(**{k: v for k, v in spec["measure"].items() if k != "name"})
+    given = spec.get("run") or {}
+    loaded = loader.run(run, given.get("weights", "final"), given.get("hash"))
+    dataset = loader.dataset(spec["dataset"])
+    x, y, index = load_split(dataset, spec["split"], loader.root)
+    build, more = MeasureRequest, {}
+    if getattr(module, "REPLAYS", False):
+        batch = training_batch(loaded.spec, loader.layout, loader.device, loader.root)
+        build, more = ReplayRequest, {"batch": batch, "run_spec": loaded.spec}
+    request = build(
+        model=loaded.model,
+        x=to_float(x.to(loader.device)),
+        y=y.to(loader.device),
+        index=index,
+        classes=dataset.classes,
+        seed=spec["seed"],
+        low=dataset.low,
+        high=dataset.high,
+        device=loader.device,
+        batch_size=spec["batch_size"],
+        spec=spec,
+        inputs=loader.inputs(spec["inputs"]),
+        **more,
+    )
+    with switches():
+        return module.measure(config, request)
+
+
+# --- results on disk -------------------------------------------------------------------------------
+
+
+def outputs(spec: dict[str, Any], run: str, evaluation: str, layout: Layout) -> list[Path]:
+    """Files of one measurement: the result, and the arrays unless its module says `ARRAYS = False`."""
+    has_arrays = plugins.constant("evaluations", spec["measure"]["name"], "ARRAYS", True)
+    return [layout.result(run, evaluation), *([layout.arrays(run, evaluation)] if has_arrays else [])]
+
+
+def input_hashes(spec: dict[str, Any], layout: Layout, run: str | None = None) -> dict[str, Any]:
+    """Content hashes of the weights and fields that a measurement or field is computed from, by role."""
+    found: dict[str, Any] = {}
+    if run is not None:
+        weights = (spec.get("run") or {}).get("weights", "final")
+        found["run"] = _hash_of(layout.weights(run, weights))
+    for role, given in spec["inputs"].items():
+        if "field" in given:
+            found[role] = read_json(layout.field_json(given["field"]))["content"]
+        elif "evaluation" in given:
+            found[role] = _hash_of(layout.result(given["run"], given["evaluation"]))
+        else:
+            found[role] = _hash_of(layout.weights(given["run"], given["weights"]))
+    return found
+
+
+def _hash_of(path: Path) -> str:
+    stat = path.stat()
+    return _cached_hash(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_hash(path: Path, modified: int, size: int) -> str:
+    return f"sha256:{file_hash(path)}"
+
+
+def write_result(
+    member: dict[str, Any], measurement: Measurement, layout: Layout, sidecar: dict[str, Any]
+) -> None:
+    """Write arrays (.npz) and then the result (JSON), each atomically: a result is never without its arrays.
+
+    member: `{run, evaluation, spec, revisions}`; sidecar: provenance. Status is the run's ("diverged" or
+    "complete"). Values that are not finite are written as null.
+    """
+    run, evaluation, spec = member["run"], member["evaluation"], member["spec"]
+    result, *arrays = outputs(spec, run, evaluation, layout)
+    if arrays:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **measurement.arrays)
+        write_atomic(arrays[0], buffer.getvalue())
+    content = {
+        "run": run,
+        "evaluation": evaluation,
+        "status": read_json(layout.run_json(run))["status"],
+        "values": measurement.values,
+        "flags": measurement.flags,
+        "arrays": sorted(measurement.arrays),
+        "spec": spec,
+        "spec_hash": spec_hash(spec),
+        "revisions": member["revisions"],
+        "seed": spec["seed"],
+        "provenance": sidecar,
+    }
+    write_json(result, content)
+
+
+def measure_all(members: list[dict[str, Any]], layout: Layout, device: torch.device) -> list[str]:
+    """Take the measurements of one job, in order; returns one line per member that failed.
+
+    Results are kept by spec, revisions and content of what they were computed from, so that a job
+    that runs again (Snakemake deletes the outputs of a failed one) puts them back without computing.
+    """
+    loader, failed = Loader(layout, device), []
+    for member in members:
+        label = f"{member['run']}/{member['evaluation']}"
+        try:
+            _one(member, loader)
+        except UserError as error:
+            failed.append(f"{label}: {error}")
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(f"{label}: {type(error).__name__}: {error}")
+    return failed
+
+
+def _one(member: dict[str, Any], loader: Loader) -> None:
+    run, name, spec = member["run"], member["evaluation"], member["spec"]
+    layout, started, clock = loader.layout, now(), time.monotonic()
+    inputs = input_hashes(spec, layout, run)
+    key = spec_hash({"spec": spec, "revisions": member["revisions"], "inputs": inputs})
+    folder = kept_folder(layout, "evaluations", run, name)
+    files = outputs(spec, run, name, layout)[::-1]  # the result last: it says that the arrays are there
+    if restore(folder, key, files):
+        print(f"{run}/{name}: kept from an earlier job", flush=True)
+        return
+    measurement = _measure(spec, run, loader)
+    sidecar = provenance(loader.device, time.monotonic() - clock, started, inputs=inputs)
+    write_result(member, measurement, layout, sidecar)
+    keep(folder, key, files)
+    values = "  ".join(f"{k} {v:.4g}" for k, v in measurement.values.items())
+    print(f"{run}/{name}: {values}  ({time.monotonic() - clock:.1f} s)", *measurement.flags, flush=True)

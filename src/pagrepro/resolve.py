@@ -1,0 +1,267 @@
+"""Declarations -> specs: inputs found, roles checked, hashes computed, the unavailable taken out. Torch-free."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pagrepro import plugins
+from pagrepro.configuration import Configuration
+from pagrepro.declare import Declarations, Declared
+from pagrepro.errors import ConfigError
+from pagrepro.expansion import Evaluation, Expansion, Field, Run
+from pagrepro.spec import DatasetEntry, spec_hash
+
+
+class Unavailable(Exception):
+    """Something depends on a source that cannot be had; the text is the reason shown to readers."""
+
+
+class Resolver:
+    """Resolves names on demand, each once; notices cycles."""
+
+    def __init__(self, configuration: Configuration, declared: Declarations, root: Path):
+        self.configuration, self.declared, self.root = configuration, declared, root
+        self.catalogue = configuration.sources_and_datasets
+        self.out = Expansion(configuration.settings.tier, self.catalogue, paths=dict(configuration.settings.paths))
+        self._done: dict[tuple[str, ...], Any] = {}
+        self._open: list[tuple[str, ...]] = []
+        self._first: dict[tuple[str, str], str] = {}
+        self._index_hash: dict[str, str] = {}
+
+    def everything(self) -> Expansion:
+        for name in self.declared.fields:
+            self._attempt("field", name)
+        for name in self.declared.runs:
+            self._attempt("run", name)
+        for run, name in self.declared.evaluations:
+            self._attempt("evaluation", run, name)
+        return self.out
+
+    def _attempt(self, *key: str) -> None:
+        try:
+            self.get(*key)
+        except Unavailable as reason:
+            self.out.removed["/".join(key[1:])] = str(reason)
+
+    def get(self, *key: str) -> Any:
+        """The resolved Run, Field or Evaluation; raises Unavailable (again, if asked again)."""
+        if key in self._open:
+            chain = " -> ".join("/".join(k[1:]) for k in [*self._open[self._open.index(key) :], key])
+            raise self._declaration(*key).error("inputs", chain, "inputs without a cycle")
+        if key not in self._done:
+            self._open.append(key)
+            try:
+                self._done[key] = getattr(self, f"_{key[0]}")(*key[1:])
+            except Unavailable as reason:
+                self._done[key] = reason
+            finally:
+                self._open.pop()
+        if isinstance(self._done[key], Unavailable):
+            raise self._done[key]
+        return self._done[key]
+
+    def _declaration(self, kind: str, *name: str) -> Declared[Any]:
+        table = {"run": self.declared.runs, "field": self.declared.fields}
+        return table[kind][name[0]] if kind in table else self.declared.evaluations[name]  # type: ignore[index]
+
+    # --- data --------------------------------------------------------------------------------
+
+    def _source_file(self, name: str) -> dict[str, Any]:
+        source = self.catalogue.sources[name]
+        settings = self.configuration.settings
+        content = {"source": name, "filename": source.filename, "hash": source.hash}
+        if name in settings.paths:
+            return content
+        offline = settings.offline_dir and source.offline and Path(settings.offline_dir, source.offline).exists()
+        private = source.needs in ("licence", "user_path") or source.hash is None
+        if name in self.configuration.tier.unavailable or (private and not offline):
+            raise Unavailable(f"{name} ({source.description}) is not at hand; {source.how}".rstrip("; "))
+        return content
+
+    def _dataset(self, declared: Declared[Any], name: str, seed: int) -> dict[str, Any]:
+        entry = self._entry(declared, name)
+        return {
+            "name": name, "data": entry.data, "classes": entry.classes, "shape": list(entry.shape),
+            "low": entry.low, "high": entry.high, "seed": seed if entry.seeded else None,
+            "parts": entry.parts,
+            "files": {role: self._source_file(source) for role, source in entry.sources.items()},
+        }  # fmt: skip
+
+    def _entry(self, declared: Declared[Any], name: str) -> DatasetEntry:
+        if name not in self.catalogue.datasets:
+            raise declared.error("dataset", name, ", ".join(self.catalogue.datasets))
+        return self.catalogue.datasets[name]
+
+    def _split(self, declared: Declared[Any], dataset: str, name: str) -> dict[str, Any]:
+        entry = self._entry(declared, dataset)
+        if name not in entry.splits:
+            raise declared.error("split", name, f"a split of {dataset}: {', '.join(entry.splits)}")
+        split = entry.splits[name]
+        digest = self._hash_of(split.indices) if split.indices else None
+        return {"name": name, "part": split.part, "indices": split.indices, "sha256": digest}
+
+    def _hash_of(self, indices: str) -> str:
+        if indices not in self._index_hash:
+            path = self.root / indices
+            if not path.is_file():
+                raise ConfigError("config/datasets.yaml", "splits", indices, "a file of the repository")
+            self._index_hash[indices] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return self._index_hash[indices]
+
+    # --- inputs ------------------------------------------------------------------------------
+
+    def _inputs(self, declared: Declared[Any], chosen: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
+        """Resolve `inputs`; `chosen` is the part of the spec that names plugins, `rows` its data set and split."""
+        given = declared.template.inputs
+        wanted: dict[str, str] = {}
+        for module in plugins.mentioned(chosen):
+            wanted |= plugins.roles(*module.split("."))
+        for role in given:
+            if role not in wanted:
+                raise declared.error(f"inputs.{role}", "not a role", ", ".join(wanted) or "no inputs")
+        resolved = {}
+        for role, kind in wanted.items():
+            if role not in given and kind.endswith("?"):
+                continue
+            kind = kind.rstrip("?")
+            if kind not in given.get(role, {}):
+                raise declared.error(f"inputs.{role}", given.get(role, "nothing"), f"{{{kind}: NAME}}")
+            resolved[role] = self._input(declared, role, kind, given[role], rows)
+        return resolved
+
+    def _input(
+        self, declared: Declared[Any], role: str, kind: str, given: dict[str, str], rows: dict[str, Any]
+    ) -> dict[str, Any]:
+        key = f"inputs.{role}.{kind}"
+        if kind == "source":
+            if given["source"] not in self.catalogue.sources:
+                raise declared.error(key, given["source"], ", ".join(self.catalogue.sources))
+            return self._source_file(given["source"])
+        if kind == "evaluation":
+            pair = (given.get("run", ""), given["evaluation"])
+            if pair not in self.declared.evaluations:
+                raise declared.error(key, pair, "an evaluation that is declared for this run")
+            found = self.get("evaluation", *pair)
+            return {"evaluation": found.name, "run": found.run, "hash": found.hash}
+        known = self.declared.runs if kind == "run" else self.declared.fields
+        if given[kind] not in known:
+            raise declared.error(key, given[kind], f"a {kind} that is declared: {_some(list(known))}")
+        found = self.get(kind, given[kind])
+        self._check_data(declared, key, kind, found, rows)
+        if kind == "field":
+            return {"field": found.name, "hash": found.hash}
+        weights = given.get("weights", "final")
+        _check_weights(declared, f"inputs.{role}.weights", found, weights)
+        return {"run": found.name, "weights": weights, "hash": found.hash}
+
+    def _check_data(
+        self, declared: Declared[Any], key: str, kind: str, found: Run | Field, rows: dict[str, Any]
+    ) -> None:
+        """A field with values per row is made on the very rows it is used on; a run takes data of the same form."""
+        mine, theirs = rows["dataset"], found.spec["dataset"]
+        anywhere = kind == "field" and plugins.constant("fields", found.spec["field"]["name"], "ANY_ROWS", False)
+        if kind == "field" and (mine != theirs or (rows["split"] != found.spec["split"] and not anywhere)):
+            here = f"{mine['name']} ({rows['split']['name']}, data seed {mine['seed']})"
+            there = f"{theirs['name']} ({found.spec['split']['name']}, data seed {theirs['seed']})"
+            raise declared.error(key, f"{found.name}, made on {there}", f"a field made on {here}")
+        form = ("shape", "classes", "low", "high")
+        if kind == "run" and any(mine[k] != theirs[k] for k in form):
+            have = {k: theirs[k] for k in form}
+            raise declared.error(key, f"{found.name} with {have}", f"a run on data with {({k: mine[k] for k in form})}")
+
+    # --- runs, fields, evaluations -------------------------------------------------------------
+
+    def _run(self, name: str) -> Run:
+        declared = self.declared.runs[name]
+        t = declared.template
+        rows = {"dataset": self._dataset(declared, t.dataset, t.seed), "split": self._split(declared, t.dataset, t.split)}
+        monitors = [
+            {**m.model_dump(mode="json"), "split": self._split(declared, t.dataset, m.split)} for m in t.monitor
+        ]
+        spec = {
+            "task": t.task, **rows, "fit": t.fit.model_dump(mode="json") if t.fit else None,
+            "monitor": monitors, "seed": t.seed, "inputs": self._inputs(declared, {"task": t.task}, rows),
+        }  # fmt: skip
+        if (t.fit is None) != plugins.constant("tasks", t.task["name"], "CONVERTED", False):
+            raise declared.error("fit", t.fit, "options of the training loop, for tasks that are fitted")
+        first = self._canonical("run", name, spec)
+        if first != name:
+            return self.get("run", first)
+        self.out.runs[name] = Run(name, spec, spec_hash(spec), t.cost)
+        return self.out.runs[name]
+
+    def _field(self, name: str) -> Field:
+        declared = self.declared.fields[name]
+        t = declared.template
+        rows = {"dataset": self._dataset(declared, t.dataset, t.seed), "split": self._split(declared, t.dataset, t.split)}
+        spec = {
+            "field": t.field, **rows, "seed": t.seed, "shards": t.shards,
+            "inputs": self._inputs(declared, {"field": t.field}, rows),
+        }  # fmt: skip
+        first = self._canonical("field", name, spec)
+        if first != name:
+            return self.get("field", first)
+        self.out.fields[name] = Field(name, spec, spec_hash(spec), t.cost)
+        return self.out.fields[name]
+
+    def _evaluation(self, run_name: str, name: str) -> Evaluation:
+        declared = self.declared.evaluations[run_name, name]
+        t = declared.template
+        run = self.get("run", run_name)
+        _check_weights(declared, "weights", run, t.weights)
+        dataset = t.dataset or self.declared.runs[run_name].template.dataset
+        rows = {
+            "dataset": self._dataset(declared, dataset, run.spec["seed"]),
+            "split": self._split(declared, dataset, t.split),
+        }
+        self._check_data(declared, "dataset", "run", run, rows)
+        spec = {
+            "measure": t.measure, **rows, "seed": t.seed, "batch_size": t.batch_size,
+            "run": {"hash": run.hash, "weights": t.weights},
+            "inputs": self._inputs(declared, {"measure": t.measure}, rows),
+        }  # fmt: skip
+        apart = plugins.constant("evaluations", t.measure["name"], "APART", False)
+        found = Evaluation(run.name, name, spec, spec_hash(spec), t.cost, apart, self._depth(spec))
+        before = self.out.evaluations.setdefault((run.name, name), found)
+        if before.hash != found.hash:
+            raise declared.error(
+                "name", name, f"one meaning per run: {run_name} is the same run as {run.name}, measured otherwise"
+            )
+        return before
+
+    def _depth(self, spec: dict[str, Any]) -> int:
+        """Longest chain of evaluations among the inputs of a spec."""
+        depths = [0]
+        for given in spec["inputs"].values():
+            if "evaluation" in given:
+                depths.append(1 + self.out.evaluations[given["run"], given["evaluation"]].depth)
+            elif "field" in given:
+                depths.append(self._depth(self.out.fields[given["field"]].spec))
+        return max(depths)
+
+    def _canonical(self, kind: str, name: str, spec: dict[str, Any]) -> str:
+        """The first name under which this very spec was asked for."""
+        first = self._first.setdefault((kind, spec_hash(spec)), name)
+        if first != name:
+            self.out.aliases[name] = first
+        return first
+
+
+def _check_weights(declared: Declared[Any], key: str, run: Run, weights: str) -> None:
+    """The weights asked for are among those the run writes."""
+    allowed = weights_of(run.spec)
+    if weights not in allowed:
+        raise declared.error(key, weights, f"weights that {run.name} writes: {', '.join(allowed)}")
+
+
+def weights_of(spec: dict[str, Any]) -> list[str]:
+    """Which weights a run writes: final always; ema, best and kept epochs where its spec asks for them."""
+    fit = spec["fit"] or {}
+    found = ["final"]
+    found += ["ema"] if fit.get("ema") else []
+    found += ["best"] if any(m["select"] for m in spec["monitor"]) else []
+    return found + [f"epoch:{n}" for n in fit.get("keep_epochs", ())]
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")

@@ -1,0 +1,259 @@
+"""What configuration files may say, and the identity of what they ask for. Torch-free.
+
+Every class here is one mapping of a YAML file. JSON schemas in `workflow/schemas/` are generated from
+them (`workflow/scripts/schemas.py`), so the editor's help and the check agree.
+"""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pagrepro.options import Number, Strict, plugin
+from pagrepro.schedule import Constant, Schedule
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=-]*$")]
+Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def canonical_json(value: Any) -> str:
+    """One text per value: sorted keys, no spaces; what hashes and Snakemake's params are made of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def spec_hash(value: Any) -> str:
+    """Identity of a resolved spec: 16 hex digits of the sha256 of its canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
+
+
+# --- config/datasets.yaml ----------------------------------------------------------------------
+
+
+class Source(Strict):
+    """A file from outside, known by its hash."""
+
+    description: str
+    urls: tuple[str, ...] = Field((), description="mirrors, tried in this order")
+    filename: str
+    hash: Annotated[str, Field(pattern=r"^(sha256|md5):[0-9a-f]+$")] | None = Field(
+        None, description="identity of the file; without it the file is never used"
+    )
+    size: int | None = Field(None, description="bytes, where known")
+    needs: Literal["none", "network", "licence", "user_path"]
+    offline: str | None = Field(None, description="path inside offline_dir")
+    how: str = Field("", description="one line: how to provide it")
+
+
+class Split(Strict):
+    """Rows of one part of a data set."""
+
+    part: str
+    indices: str | None = Field(None, description="text file with one row number per line; all rows without it")
+
+
+class DatasetEntry(Strict):
+    """A data set: which plugin makes it, from which sources, and what comes out."""
+
+    label: str = Field(description="how tables call it; never the name of something it is not")
+    data: plugin("data")  # type: ignore[valid-type]
+    sources: dict[str, str] = {}
+    classes: int
+    shape: tuple[int, ...]
+    low: float | None = 0.0
+    high: float | None = 1.0
+    seeded: bool = Field(False, description="the data themselves are drawn from the run's seed")
+    class_names: tuple[str, ...] = ()
+    parts: dict[str, int] = Field(description="number of examples of each part")
+    splits: dict[str, Split]
+
+
+class DatasetsFile(Strict):
+    sources: dict[Name, Source]
+    datasets: dict[Name, DatasetEntry]
+
+
+# --- config/papers/<paper>.yaml ----------------------------------------------------------------
+
+# role -> {run: NAME, weights: ...} | {field: NAME} | {source: NAME} | {evaluation: NAME, run: NAME}
+Input = dict[Literal["run", "field", "source", "evaluation", "weights"], str]
+
+
+class Cost(Strict):
+    """What a job is expected to need on the hardware of the published tier; profiles override it."""
+
+    minutes: Number = 60
+    memory_mb: int = 16000
+    gpus: int = 1
+    threads: int = 4
+
+
+class Fit(Strict):
+    """Options of the training loop that every task shares (`fit.py`)."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    drop_last: bool = True
+    schedule: Schedule = Constant()
+    ema: dict[str, Number] | None = None
+    amp: Literal["none", "bf16"] = "none"
+    keep_epochs: tuple[int, ...] = ()
+    deterministic: bool = True
+    tf32: bool = False
+    channels_last: bool = False
+
+
+class Monitor(Strict):
+    """A measurement taken every `every` epochs; `select` ("max:accuracy") keeps the best weights."""
+
+    name: Name
+    measure: plugin("evaluations")  # type: ignore[valid-type]
+    split: str
+    every: int = 1
+    select: str | None = None
+
+
+class RunTemplate(Strict):
+    """One fit. Written with `group`, `grid` and references; checked after they are filled in."""
+
+    name: Name
+    task: plugin("tasks")  # type: ignore[valid-type]
+    dataset: str
+    split: str = "train"
+    fit: Fit | None = Field(None, description="left out for converted third-party weights")
+    monitor: tuple[Monitor, ...] = ()
+    seed: int
+    inputs: dict[Key, Input] = {}
+    labels: dict[Key, Any] = {}
+    cost: Cost = Cost()
+
+
+class FieldTemplate(Strict):
+    name: Name
+    field: plugin("fields")  # type: ignore[valid-type]
+    dataset: str
+    split: str = "train"
+    seed: int
+    shards: int = Field(1, ge=1)
+    inputs: dict[Key, Input] = {}
+    cost: Cost = Cost()
+
+
+class EvaluationTemplate(Strict):
+    """A measurement of every run of `groups`; `split` is one of the run's own data set unless `dataset` is given."""
+
+    name: Name
+    groups: tuple[str, ...]
+    measure: plugin("evaluations")  # type: ignore[valid-type]
+    weights: str = "final"
+    dataset: str | None = None
+    split: str = "test"
+    seed: int = 0
+    batch_size: int = 256
+    inputs: dict[Key, Input] = {}
+    cost: Cost = Cost(minutes=30)
+
+
+class Artifact(Strict):
+    """A table or a figure of the paper, from results of `groups`."""
+
+    number: str = Field(description='as in the paper: "Table 1"')
+    title: str
+    caption: str
+    table: plugin("tables") | None = None  # type: ignore[valid-type]
+    figure: plugin("figures") | None = None  # type: ignore[valid-type]
+    groups: tuple[str, ...] = ()
+    evaluations: tuple[str, ...] = ()
+    histories: bool = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Artifact":
+        if (self.table is None) == (self.figure is None):
+            raise ValueError("expected exactly one of `table` and `figure`")
+        return self
+
+
+class Selection(Strict):
+    groups: tuple[str, ...]
+    evaluation: str
+    value: str
+
+
+class OnlyOn(Strict):
+    """Where an absolute published value may be judged at all."""
+
+    dataset: str
+    network: str
+
+
+class ClaimPart(Strict):
+    label: str
+    rule: plugin("claims")  # type: ignore[valid-type]
+    select: dict[Key, Selection]
+    only_on: OnlyOn | None = None
+
+
+class Claim(Strict):
+    """A statement of the paper with the rule that judges it, written before the run."""
+
+    statement: str
+    place: str
+    published: str
+    parts: tuple[ClaimPart, ...]
+
+
+# --- config/config.yaml and config/tiers/<tier>.yaml ----------------------------------------------
+
+
+class Settings(Strict):
+    """`config/config.yaml` with what the profile and the command line add."""
+
+    tier: str
+    papers: tuple[Key, ...]
+    offline_dir: str | None = Field(None, description="files found here by hash are used before any network")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    save_every_s: float = Field(600, description="seconds between two saved states of a fit")
+    paths: dict[Name, str] = Field({}, description="user's own files: source -> path")
+
+    def machine_json(self) -> str:
+        """The choices that belong to the machine and are part of no spec; scripts read them (`script.machine`)."""
+        return self.model_dump_json(include={"offline_dir", "device", "save_every_s", "paths"})
+
+
+class PackDeclaration(Strict):
+    """Jobs of one stage that share a process: every run (or field) whose group (or name) matches."""
+
+    name: Key
+    stage: Literal["train", "field", "evaluate"]
+    match: tuple[str, ...] = Field(description="patterns of <paper>.<group>, or of field names")
+    size: int = Field(20, ge=1, le=20)
+    memory_mb: int = 2000
+    minutes: Number = 15
+    gpus: int = 0
+
+
+class Tier(Strict):
+    """Sizes, seeds and data of one tier. It cannot hold claims or thresholds: there is no key for them."""
+
+    description: str
+    needs: str
+    planned_minutes: Number
+    planned_cpu_seconds: dict[Key, Number] = {}
+    unavailable: tuple[str, ...] = ()
+    settings: dict[Key, dict[str, Any]] = {}
+    packs: tuple[PackDeclaration, ...] = ()
+
+
+def network_label(task: dict[str, Any]) -> str:
+    """Short name of the network a run really uses, for table rows: `cifar_resnet18 w8`."""
+    model = task.get("model")
+    if not model:
+        return task["name"]
+    width = f" w{model['width']}" if "width" in model else ""
+    return f"{model['name']}{width}"
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Shell-style `*` patterns, the only ones configuration files use."""
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), name) is not None

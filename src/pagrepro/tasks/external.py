@@ -1,0 +1,22 @@
+"""Weights made elsewhere: converted by an adapter, never fitted.
+
+`convert.py` writes the same files for such a run as a fit does, so everything downstream treats it alike.
+"""
+
+from torch import nn
+
+from pagrepro import plugins
+from pagrepro.options import Strict, plugin
+
+REVISION = 1
+ROLES = {"file": "source"}
+
+
+class Config(Strict):
+    adapter: plugin("sources")
+    model: plugin("models")
+
+
+def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network that the converted weights fit into."""
+    return plugins.instantiate("models", config.model, shape, classes)

@@ -1,0 +1,90 @@
+"""What a fit reads before its first step: the training split on the device, and other runs' results."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pagrepro.batch import Batch, FieldReader
+from pagrepro.dataset import to_float
+from pagrepro.errors import DataError
+from pagrepro.layout import Layout
+from pagrepro.load import load_inputs
+from pagrepro.load_data import load_dataset, load_split
+from pagrepro.request import LoadedField, LoadedRun
+from pagrepro.seeding import generator
+
+REVISION = 1
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """x: (N, *shape) as stored (uint8 images or float) and y: (N,) int64, both on the fit's device;
+    `low`, `high`: range of `to_float(x)`; `inputs`: other results by role."""
+
+    x: Tensor
+    y: Tensor
+    classes: int
+    low: float | None = 0.0
+    high: float | None = 1.0
+    inputs: Mapping[str, LoadedRun | LoadedField | Path] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape[1:])
+
+    @property
+    def fields(self) -> dict[str, FieldReader]:
+        return {role: value.read for role, value in self.inputs.items() if isinstance(value, LoadedField)}
+
+
+def load_training_data(
+    spec: dict[str, Any], layout: Layout, device: torch.device, root: Path = Path(".")
+) -> TrainingData:
+    """Data and inputs that a run's spec names. `root`: folder that paths of index lists start from."""
+    dataset = load_dataset(spec["dataset"], layout)
+    x, y, _ = load_split(dataset, spec["split"], root)
+    inputs = load_inputs(spec.get("inputs") or {}, layout, device)
+    return TrainingData(x.to(device), y.to(device), dataset.classes, dataset.low, dataset.high, inputs)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batches of a fit, as a function of (seed, step) alone. The order is drawn on the CPU, so that it does
+    not depend on the device."""
+
+    data: TrainingData
+    batch_size: int
+    drop_last: bool
+    seed: int
+    channels_last: bool = False
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of one epoch. Raises DataError when the split holds less than one batch."""
+        n = len(self.data.y)
+        steps = n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+        if steps == 0:
+            raise DataError(
+                f"a split of {n} examples holds no whole batch of {self.batch_size} (fit.batch_size)"
+            )
+        return steps
+
+    def order(self, epoch: int) -> Tensor:
+        """Permutation (N,) of the training rows for one epoch."""
+        drawn = torch.randperm(len(self.data.y), generator=generator(self.seed, "order", epoch))
+        return drawn.to(self.data.y.device)
+
+    def batch(self, order: Tensor, position: int, step: int, total_steps: int) -> Batch:
+        """Batch number `position` of the epoch with this order."""
+        rows = order[position * self.batch_size : (position + 1) * self.batch_size]
+        data, x = self.data, to_float(self.data.x[rows])
+        if self.channels_last and x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return Batch(
+            x, data.y[rows], rows, fields=data.fields, low=data.low, high=data.high,
+            step=step, progress=step / total_steps,
+        )  # fmt: skip

@@ -1,0 +1,223 @@
+"""Declared data sets: prepared, loaded, checked; the real ones where they are at hand."""
+
+import hashlib
+import json
+import os
+import runpy
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from official_files import (
+    DECLARED,
+    REPOSITORY,
+    declared,
+    idx,
+    mnist_folder,
+)
+
+from pagrepro import load_data, plugins, splits
+from pagrepro.data import mnist
+from pagrepro.dataset import Dataset, Part, to_float
+from pagrepro.download import file_hash
+from pagrepro.errors import DataError
+from pagrepro.layout import Layout
+
+
+@pytest.fixture
+def mnist_files(tmp_path):
+    return mnist_folder(tmp_path)
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout(tmp_path / "results", tmp_path / "resources")
+
+
+@pytest.fixture
+def prepared(mnist_files, layout):
+    files = {
+        r: {"source": f"mnist_{r}", "filename": p.name, "hash": file_hash(p)} for r, p in mnist_files.items()
+    }
+    spec = {**declared("mnist", files), "parts": {"train": 7, "test": 3}}
+    load_data.prepare(spec, mnist_files, layout.dataset("mnist"))
+    return spec
+
+
+def test_prepared_data_come_back_as_they_were(prepared, mnist_files, layout):
+    dataset = load_data.load_dataset(prepared, layout)
+    parts = mnist.build(mnist.Config(), mnist_files, 0)
+    for name, part in parts.items():
+        assert torch.equal(dataset.parts[name].x, part.x)
+        assert torch.equal(dataset.parts[name].y, part.y)
+    assert (dataset.classes, dataset.shape, dataset.low, dataset.high) == (10, (1, 28, 28), 0.0, 1.0)
+    assert [p.name for p in layout.dataset("mnist").parent.iterdir()] == ["mnist.safetensors"]
+
+
+def test_prepared_file_of_another_declaration_is_refused(prepared, layout):
+    files = {**prepared["files"], "train_images": {**prepared["files"]["train_images"], "hash": "sha256:0"}}
+    with pytest.raises(DataError, match="made from another declaration"):
+        load_data.load_dataset({**prepared, "files": files}, layout)
+
+
+def test_changed_file_is_not_prepared(prepared, mnist_files, layout):
+    mnist_files["test_labels"].write_bytes(idx(np.zeros(3)))
+    with pytest.raises(Exception, match=r"test-labels.gz is not the declared file\n  expected: sha256:"):
+        load_data.prepare(prepared, mnist_files, layout.dataset("mnist"))
+
+
+def test_missing_data_say_which_file_goes_where(prepared, mnist_files, layout):
+    layout.dataset("mnist").unlink()
+    with pytest.raises(DataError) as caught:
+        load_data.load_dataset(prepared, layout)
+    mnist_files["train_labels"].unlink()
+    with pytest.raises(DataError) as again:
+        load_data.prepare(prepared, mnist_files, layout.dataset("mnist"))
+    for error in (caught, again):
+        assert prepared["files"]["train_labels"]["hash"] in str(error.value)
+        assert "mnist_train_labels" in str(error.value)
+    assert "resources/sources/mnist_train_labels/train-labels.gz" in str(caught.value)
+
+
+def test_roles_are_checked(prepared, mnist_files, layout):
+    mnist_files["extra"] = mnist_files.pop("test_images")
+    with pytest.raises(DataError, match=r"missing: \['test_images'\], unknown: \['extra'\]"):
+        load_data.prepare(prepared, mnist_files, layout.dataset("mnist"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [1, 16, 16]}, r"part train: shape: declared \[1, 16, 16\], found \[1, 8, 8\]"),
+        ({"parts": {"train": 1397, "test": 500}}, "part test: examples: declared 500, found 400"),
+        ({"parts": {"train": 1397, "test": 400, "val": 1}}, "part val: missing"),
+        ({"parts": {"train": 1397}}, "part test: examples: declared None"),
+        ({"classes": 9}, "part train: labels 0..9, declared 9 classes"),
+    ],
+)
+def test_data_that_are_not_as_declared(layout, change, message):
+    with pytest.raises(DataError, match=message):
+        load_data.load_dataset({**declared("digits"), **change}, layout)
+
+
+def test_values_outside_the_declared_range(layout):
+    spec = {**declared("toy_line", seed=0), "low": -1.0, "high": 1.0}
+    with pytest.raises(DataError, match=r"declared -1.0\.\.1.0"):
+        load_data.load_dataset(spec, layout)
+
+
+def test_split_selects_rows_in_file_order(tmp_path):
+    part = Part(torch.arange(10.0)[:, None], torch.arange(10) % 2)
+    dataset = Dataset("d", {"test": part}, 2, (1,), None, None)
+    splits.write_indices(tmp_path / "rows.txt", [7, 0, 3])
+    spec = {"part": "test", "indices": "rows.txt", "sha256": None}
+    x, y, index = load_data.load_split(dataset, spec, tmp_path)
+    assert index.tolist() == [7, 0, 3]
+    assert x[:, 0].tolist() == [7, 0, 3]
+    assert y.tolist() == [1, 0, 1]
+    x, y, index = load_data.load_split(dataset, {"part": "test", "indices": None, "sha256": None})
+    assert index.tolist() == list(range(10))
+    with pytest.raises(DataError, match="no part 'train'; it has test"):
+        load_data.load_split(dataset, {"part": "train", "indices": None})
+    with pytest.raises(DataError, match="has changed"):
+        load_data.load_split(dataset, {**spec, "sha256": "0"}, tmp_path)
+
+
+def test_script_prepares_one_file(prepared, mnist_files, layout, tmp_path, monkeypatch, capsys):
+    target = tmp_path / "again" / "mnist.safetensors"
+
+    def run(files):
+        files = json.dumps({role: str(path) for role, path in files.items()})
+        arguments = ["--dataset", json.dumps(prepared), "--files", files, "--output", str(target)]
+        monkeypatch.setattr(sys, "argv", ["prepare_data.py", *arguments])
+        runpy.run_path(str(REPOSITORY / "workflow" / "scripts" / "prepare_data.py"), run_name="__main__")
+
+    run(mnist_files)
+    assert target.read_bytes() == layout.dataset("mnist").read_bytes()
+    with pytest.raises(SystemExit, match="1"):
+        run({**mnist_files, "test_images": tmp_path / "none"})
+    assert capsys.readouterr().err.startswith("error: data set mnist, role test_images")
+
+
+# --- config/datasets.yaml -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["toy_line", "digits", "digits_few"])
+def test_declared_data_without_files_are_as_declared(name, layout):
+    dataset = load_data.load_dataset(declared(name, seed=0), layout)
+    for split in DECLARED["datasets"][name]["splits"].values():
+        x, _, index = load_data.load_split(dataset, split, REPOSITORY)
+        assert len(x) == len(index) > 0
+        if dataset.low is not None:
+            assert to_float(x).max() <= dataset.high
+
+
+@pytest.mark.parametrize("name", list(DECLARED["datasets"]))
+def test_declarations_fit_their_plugin_and_index_files(name):
+    entry = DECLARED["datasets"][name]
+    roles = plugins.constant("data", entry["data"]["name"], "SOURCES")
+    assert (
+        {r for r in roles if not r.endswith("?")}
+        <= entry["sources"].keys()
+        <= {r.removesuffix("?") for r in roles}
+    )
+    assert set(entry["sources"].values()) <= DECLARED["sources"].keys()
+    assert len(entry["class_names"]) == entry["classes"]
+    for key, split in entry["splits"].items():
+        if "indices" in split:
+            rows = splits.read_indices(REPOSITORY / split["indices"], entry["parts"][split["part"]])
+            count = {"figures": 20 if name == "stl10" else entry["classes"]}.get(key, 0)
+            assert len(rows) == (count or int(key.rpartition("_")[2]))
+
+
+# --- real data ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(layout):
+    folder = os.environ.get("PAGREPRO_OFFLINE_DIR")
+    if not folder:
+        pytest.skip("PAGREPRO_OFFLINE_DIR is not set")
+
+    def load(name):
+        roles = DECLARED["datasets"][name]["sources"]
+        sources = {role: DECLARED["sources"][source] for role, source in roles.items()}
+        paths = {role: Path(folder) / source["offline"] for role, source in sources.items()}
+        if missing := [str(path) for path in paths.values() if not path.is_file()]:
+            pytest.skip(f"PAGREPRO_OFFLINE_DIR has no {missing[0]}")
+        files = {role: {"source": roles[role], **source} for role, source in sources.items()}
+        load_data.prepare(declared(name, files), paths, layout.dataset(name))
+        return load_data.load_dataset(declared(name, files), layout)
+
+    return load
+
+
+@pytest.mark.real_data
+def test_real_mnist(real):
+    dataset = real("mnist")
+    # Unpacked training images of the official file, without its header of 16 bytes.
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 60000, 28, 28)
+    content = header + dataset.parts["train"].x.numpy().tobytes()
+    assert hashlib.md5(content).hexdigest() == "6bbc9ace898e44ae57da46a324031adb"
+    assert dataset.parts["test"].y[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    figures = DECLARED["datasets"]["mnist"]["splits"]["figures"]
+    assert load_data.load_split(dataset, figures, REPOSITORY)[1].tolist() == list(range(10))
+
+
+@pytest.mark.real_data
+def test_real_cifar10_jpeg(real):
+    dataset = real("cifar10_jpeg")
+    for name, digest in (
+        ("train", "7c618da940c26da995ad1feaa1bac54c"),
+        ("test", "bda03800bb61288f5ba24f2522420517"),
+    ):
+        pixels = dataset.parts[name].x.permute(0, 2, 3, 1).contiguous()
+        assert hashlib.md5(pixels.numpy()).hexdigest() == digest
+    known = [3, 8, 8, 0, 6, 6, 1, 6, 3, 1, 0, 9, 5, 7, 9, 8, 5, 7, 8, 6]
+    assert dataset.parts["test"].y[:20].tolist() == known
+    for name, split in DECLARED["datasets"]["cifar10_jpeg"]["splits"].items():
+        _, y, _ = load_data.load_split(dataset, split, REPOSITORY)
+        assert len(set(y.bincount().tolist())) == 1, f"{name} is not balanced"

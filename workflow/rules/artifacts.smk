@@ -1,0 +1,129 @@
+# Tables, figures and claims: cheap, made from results alone. Script and package files are inputs, because
+# Snakemake compares small inputs by content: an edit redraws, a touch or a branch switch does nothing.
+
+
+for shape, names in artifact_shapes("table").items():
+
+    rule:
+        name:
+            shape
+        input:
+            results=artifact_inputs,
+            code=artifact_code,
+        output:
+            csv=report(
+                "<results>/tables/{paper}/{artifact}.csv",
+                caption="../report/artifact.rst",
+                category="{paper}",
+                subcategory="Tables",
+                labels=artifact_labels,
+            ),
+            markdown="<results>/tables/{paper}/{artifact}.md",
+            sidecar="<results>/tables/{paper}/{artifact}.json",
+        log:
+            "<results>/logs/tables/{paper}_{artifact}.log",
+        wildcard_constraints:
+            artifact=one_of(names),
+        conda:
+            "../../envs/plots.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            artifact=artifact_json,
+            title=artifact_title,
+            caption=artifact_caption,
+            results=str(LAYOUT.results),
+        shell:
+            "python workflow/scripts/table.py --artifact {params.artifact:q} --results {params.results}"
+            " --output {output.csv:q} > {log:q} 2>&1"
+
+
+for shape, names in artifact_shapes("figure").items():
+
+    rule:
+        name:
+            shape
+        input:
+            results=artifact_inputs,
+            code=artifact_code,
+        output:
+            figure_outputs(shape),
+            png=report(
+                "<results>/figures/{paper}/{artifact}.png",
+                caption="../report/artifact.rst",
+                category="{paper}",
+                subcategory="Figures",
+                labels=artifact_labels,
+            ),
+        log:
+            "<results>/logs/figures/{paper}_{artifact}.log",
+        wildcard_constraints:
+            artifact=one_of(names),
+        conda:
+            "../../envs/plots.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=10,
+        params:
+            artifact=artifact_json,
+            title=artifact_title,
+            caption=artifact_caption,
+            results=str(LAYOUT.results),
+        shell:
+            "python workflow/scripts/figure.py --artifact {params.artifact:q} --results {params.results}"
+            " --output {output.png:q} > {log:q} 2>&1"
+
+
+rule judge_claims:
+    input:
+        results=lambda wildcards: FILES.results(EXPANSION.claims[wildcards.paper].results),
+        code=lambda wildcards: [
+            "workflow/scripts/claims.py",
+            *targets.source_files(
+                "judge", *(f"claims.{rule}" for rule in EXPANSION.claims[wildcards.paper].rules)
+            ),
+        ],
+    output:
+        "<results>/claims/{paper}.csv",
+    log:
+        "<results>/logs/claims/{paper}.log",
+    conda:
+        "../../envs/plots.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        claims=lambda wildcards: pack.checked_length(
+            f"claims of {wildcards.paper}", canonical_json(EXPANSION.claims[wildcards.paper].content)
+        ),
+        results=str(LAYOUT.results),
+    shell:
+        "python workflow/scripts/claims.py --claims {params.claims:q} --results {params.results}"
+        " --output {output:q} > {log:q} 2>&1"
+
+
+rule gather_claims:
+    input:
+        claims=[f"<results>/claims/{paper}.csv" for paper in EXPANSION.claims],
+        artifacts=FILES.all_artifacts(),
+        code=["workflow/scripts/verdicts.py", *targets.source_files("judge")],
+    output:
+        csv="<results>/claims.csv",
+        html=report(
+            "<results>/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"page": "Verdicts on all claims"},
+        ),
+    log:
+        "<results>/logs/claims/all.log",
+    localrule: True
+    conda:
+        "../../envs/plots.yaml"
+    shell:
+        "python workflow/scripts/verdicts.py --claims {input.claims:q} --csv {output.csv:q}"
+        " --html {output.html:q} --artifacts {input.artifacts:q} > {log:q} 2>&1"

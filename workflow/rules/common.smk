@@ -1,0 +1,122 @@
+# Functions and values that the rules share; no rules here. The thinking is in src/pagrepro, which is tested.
+# Nothing in this file or in what it imports may import torch: it is read again for every submitted job.
+
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    from pagrepro import configuration, expand, pack, plugins, targets
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error}. The workflow runs in the environment that `make install` builds: "
+        "source .venv/bin/activate (or: pip install -r requirements.lock && pip install --no-deps -e .)"
+    ) from None
+
+from pagrepro.errors import UserError
+from pagrepro.layout import Layout
+from pagrepro.spec import canonical_json
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.=-]*"
+
+try:
+    CONFIGURATION = configuration.load(config)
+    EXPANSION = expand.expand_loaded(CONFIGURATION)
+    JOBS = targets.JobTable(pack.jobs(EXPANSION, CONFIGURATION))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+TIER = CONFIGURATION.settings.tier
+LAYOUT = Layout(Path("results") / TIER)
+FILES = targets.Files(EXPANSION, LAYOUT)
+
+# Where a machine keeps its files and what it computes on must not make anything run again, so scripts get it
+# through the environment and not through params.
+os.environ["PAGREPRO_MACHINE"] = CONFIGURATION.settings.machine_json()
+
+
+def finder(kind, tail=""):
+    """Function of wildcards that finds the job; every such rule has one wildcard: the run or field."""
+    return lambda wildcards: JOBS.of(kind, wildcards[0] + tail)
+
+
+def inputs_of(find):
+    return lambda wildcards: FILES.of_job(find(wildcards))
+
+
+def spec_of(find):
+    return lambda wildcards: pack.job_json(find(wildcards))
+
+
+def cost(find, value):
+    """What a job is expected to need; time and memory grow with each attempt."""
+    grows = value in ("minutes", "memory_mb")
+
+    def of(wildcards, attempt=1):
+        return int(round(getattr(find(wildcards).cost, value) * (attempt if grows else 1)))
+
+    def once(wildcards):
+        return of(wildcards)
+
+    return of if grows else once
+
+
+def packed_cost(job):
+    """Resources of a rule made for one pack."""
+    return {"gpu": job.cost.gpus, "mem_mb": job.cost.memory_mb, "runtime": int(job.cost.minutes)}
+
+
+# --- tables and figures
+
+
+def artifact(wildcards):
+    return EXPANSION.artifacts[wildcards.paper, wildcards.artifact]
+
+
+def artifact_shapes(kind):
+    """Rule name -> artifacts: figures that plot numbers also write them as CSV."""
+    shapes = {}
+    for found in EXPANSION.artifacts.values():
+        if found.kind == kind:
+            plain = kind == "figure" and not plugins.constant("figures", found.plugin, "NUMBERS", True)
+            name = f"draw_{kind}_plain" if plain else f"draw_{kind}"
+            shapes.setdefault(name, set()).add(found.name)
+    return shapes
+
+
+def figure_outputs(shape):
+    suffixes = (".pdf", ".json") if shape.endswith("_plain") else (".pdf", ".json", ".csv")
+    return ["<results>/figures/{paper}/{artifact}" + suffix for suffix in suffixes]
+
+
+def one_of(names):
+    return "|".join(sorted(names))
+
+
+def artifact_inputs(wildcards):
+    return FILES.of_artifact(wildcards.paper, wildcards.artifact)
+
+
+def artifact_code(wildcards):
+    found = artifact(wildcards)
+    return [f"workflow/scripts/{found.kind}.py", *targets.source_files(f"{found.kind}s.{found.plugin}")]
+
+
+def artifact_json(wildcards):
+    found = artifact(wildcards)
+    return pack.checked_length(f"{found.paper} {found.name}", canonical_json(found.content))
+
+
+def artifact_title(wildcards):
+    return artifact(wildcards).content["title"]
+
+
+def artifact_caption(wildcards):
+    return artifact(wildcards).content["caption"]
+
+
+def artifact_labels(wildcards):
+    found = artifact(wildcards).content
+    data = sorted({group["dataset"] for group in found["groups"].values() if group["dataset"]})
+    return {"number": found["number"], "title": found["title"], "data": ", ".join(data) or "none"}

@@ -1,0 +1,56 @@
+# Fields: an array per image (and class). One rule per number of shards, and one per declared pack.
+
+for shape in JOBS.shapes("field"):
+
+    rule:
+        name:
+            JOBS.rule_name("make_field", "field", shape)
+        input:
+            inputs_of(finder("field")),
+        output:
+            FILES.field_outputs("{field}", shape),
+        log:
+            "<results>/logs/make_field/{field}.log",
+        benchmark:
+            "<results>/timings/make_field/{field}.jsonl"
+        wildcard_constraints:
+            field=JOBS.pattern("field", shape),
+        conda:
+            "../../envs/torch.yaml"
+        threads: cost(finder("field"), "threads")
+        resources:
+            gpu=cost(finder("field"), "gpus"),
+            mem_mb=cost(finder("field"), "memory_mb"),
+            runtime=cost(finder("field"), "minutes"),
+        params:
+            spec=spec_of(finder("field")),
+            results=str(LAYOUT.results),
+        shell:
+            "python workflow/scripts/make_field.py --spec {params.spec:q} --results {params.results}"
+            " > {log:q} 2>&1"
+
+
+for job in JOBS.packs("field"):
+
+    rule:
+        name:
+            f"make_field_pack_{job.name}"
+        input:
+            FILES.of_job(job),
+        output:
+            FILES.outputs(job),
+        log:
+            f"<results>/logs/make_field/pack_{job.name}.log",
+        benchmark:
+            f"<results>/timings/make_field/pack_{job.name}.jsonl"
+        conda:
+            "../../envs/torch.yaml"
+        threads: 1
+        resources:
+            **packed_cost(job),
+        params:
+            spec=pack.job_json(job),
+            results=str(LAYOUT.results),
+        shell:
+            "python workflow/scripts/make_field.py --spec {params.spec:q} --results {params.results}"
+            " > {log:q} 2>&1"

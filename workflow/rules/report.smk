@@ -1,0 +1,37 @@
+# The report that people open, and the preview of an unfinished tier.
+
+
+rule report:
+    input:
+        FILES.all_artifacts(),
+        "<results>/claims.csv",
+        "<results>/claims.html",
+        captions=[
+            "workflow/report/workflow.rst",
+            "workflow/report/artifact.rst",
+            "workflow/report/claims.rst",
+        ],
+    output:
+        "<results>/report.zip",
+    log:
+        "<results>/logs/report.log",
+    localrule: True
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        config=canonical_json(dict(config)),
+    shell:
+        "python workflow/scripts/report.py --config {params.config:q} --output {output:q} > {log:q} 2>&1"
+
+
+# No inputs on purpose: it draws from whatever is finished and starts nothing.
+rule preview:
+    log:
+        "<results>/logs/preview.log",
+    localrule: True
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        config=canonical_json(dict(config)),
+    shell:
+        "python workflow/scripts/preview.py --config {params.config:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,87 @@
+# Fits. One rule per set of weights that a fit writes, one per declared pack, one for converted weights.
+# Resume state is deliberately no output: Snakemake deletes the outputs of a failed job.
+
+for shape in JOBS.shapes("train"):
+
+    rule:
+        name:
+            JOBS.rule_name("train", "train", shape)
+        input:
+            inputs_of(finder("train")),
+        output:
+            FILES.run_outputs("{run}", shape),
+        log:
+            "<results>/logs/train/{run}.log",
+        benchmark:
+            "<results>/timings/train/{run}.jsonl"
+        wildcard_constraints:
+            run=JOBS.pattern("train", shape),
+        conda:
+            "../../envs/torch.yaml"
+        threads: cost(finder("train"), "threads")
+        resources:
+            gpu=cost(finder("train"), "gpus"),
+            mem_mb=cost(finder("train"), "memory_mb"),
+            runtime=cost(finder("train"), "minutes"),
+        params:
+            spec=spec_of(finder("train")),
+            results=str(LAYOUT.results),
+        shell:
+            "python workflow/scripts/train.py --spec {params.spec:q} --results {params.results}"
+            " > {log:q} 2>&1"
+
+
+for job in JOBS.packs("train"):
+
+    rule:
+        name:
+            f"train_pack_{job.name}"
+        input:
+            FILES.of_job(job),
+        output:
+            FILES.outputs(job),
+        log:
+            f"<results>/logs/train/pack_{job.name}.log",
+        benchmark:
+            f"<results>/timings/train/pack_{job.name}.jsonl"
+        conda:
+            "../../envs/torch.yaml"
+        threads: 1
+        resources:
+            **packed_cost(job),
+        params:
+            spec=pack.job_json(job),
+            results=str(LAYOUT.results),
+        shell:
+            "python workflow/scripts/train.py --spec {params.spec:q} --results {params.results}"
+            " > {log:q} 2>&1"
+
+
+for shape in JOBS.shapes("convert"):
+
+    rule:
+        name:
+            JOBS.rule_name("convert_weights", "convert", shape)
+        input:
+            inputs_of(finder("convert")),
+        output:
+            FILES.run_outputs("{run}", shape),
+        log:
+            "<results>/logs/convert_weights/{run}.log",
+        benchmark:
+            "<results>/timings/convert_weights/{run}.jsonl"
+        wildcard_constraints:
+            run=JOBS.pattern("convert", shape),
+        conda:
+            "../../envs/torch.yaml"
+        threads: cost(finder("convert"), "threads")
+        resources:
+            gpu=cost(finder("convert"), "gpus"),
+            mem_mb=cost(finder("convert"), "memory_mb"),
+            runtime=cost(finder("convert"), "minutes"),
+        params:
+            spec=spec_of(finder("convert")),
+            results=str(LAYOUT.results),
+        shell:
+            "python workflow/scripts/convert_weights.py --spec {params.spec:q} --results {params.results}"
+            " > {log:q} 2>&1"

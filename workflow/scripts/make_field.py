@@ -1,0 +1,32 @@
+"""Make the fields of one job: target directions, teacher gradients and other arrays per example."""
+
+import argparse
+import json
+from pathlib import Path
+
+from pagrepro import script
+from pagrepro.device import choose_device
+from pagrepro.layout import Layout
+from pagrepro.make_field import make_all
+from pagrepro.provenance import opening_line
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    members = "JSON list of members {name, spec, revisions} and optionally shard"
+    parser.add_argument("--spec", required=True, type=json.loads, help=members)
+    parser.add_argument("--results", required=True, type=Path, help="results/<tier>")
+    parser.add_argument("--resources", default=Path("resources"), type=Path)
+    parser.add_argument("--device", default=script.machine()["device"], choices=("auto", "cpu", "cuda"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    args = parse()
+    with script.main():
+        device = choose_device(args.device)
+        print(opening_line(device), flush=True)
+        print(json.dumps(args.spec, sort_keys=True), flush=True)
+        failed = make_all(args.spec, Layout(args.results, args.resources), device)
+        if failed:
+            raise SystemExit("\n".join(f"failed: {line}" for line in failed))
