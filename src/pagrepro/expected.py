@@ -11,11 +11,12 @@ def by_chance(verdicts: Sequence[Verdict]) -> tuple[float, float]:
     """(at 2.5 % per judged claim, at 2.5 % per judged comparison and at most one per claim).
 
     An interval of 95 % lies wholly on the wrong side of a threshold at which the truth sits exactly with
-    probability 2.5 %. A claim of several comparisons is contradicted when any of them is.
+    probability 2.5 %. A claim of several comparisons is contradicted when any of them is. Claims without an
+    interval (facts about code: no comparison) cannot be contradicted by chance.
     """
     tail = (1 - LEVEL) / 2
     judged = [v for v in verdicts if v.verdict != NOT_TESTABLE]
-    return tail * len(judged), sum(min(1.0, tail * max(1, v.tests)) for v in judged)
+    return tail * sum(v.tests > 0 for v in judged), sum(min(1.0, tail * v.tests) for v in judged)
 
 
 def sentence(verdicts: Sequence[Verdict]) -> str:

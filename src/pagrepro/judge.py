@@ -34,6 +34,9 @@ HTML = {
 }
 
 
+HTML_BEGIN, HTML_END = "<!-- claims -->", "<!-- end of claims -->"
+
+
 @dataclass(frozen=True)
 class Judged:
     """A claim as declared (`paper`, `claim`, `statement`, `place`, `published`) with its verdict."""
@@ -130,27 +133,27 @@ def _short(text: str, width: int) -> str:
 
 
 def to_html(table: pd.DataFrame, links: dict[str, list[str]] | None = None) -> str:
-    """A page of its own with every claim; `links`: paper -> file names of its figures and tables."""
+    """A page of its own with every claim; `links`: paper -> paths of its figures and tables.
+
+    The part between the two comments is what the report shows on its first page; it needs no style sheet.
+    """
     tiers = ", ".join(dict.fromkeys(table["tier"]))
-    body = [f"<h1>Claims, tier {escape(tiers)}</h1>", _summary_html(table), f"<p>{escape(chance(table))}</p>"]
+    body = [_summary_html(table), f"<p>{escape(chance(table))}</p>"]
     for paper, rows in table.groupby("paper", sort=False):
-        body.append(f"<h2>{escape(str(paper))}</h2>")
+        body += [f"<h3>{escape(str(paper))}</h3>", _table_html(rows)]
         files = (links or {}).get(str(paper), [])
-        body.append("<p>" + ", ".join(f'<a href="{escape(f)}">{escape(f)}</a>' for f in files) + "</p>")
-        heads = ("claim", "verdict", "statement", "published", "measured", "seeds", "reason", "place")
-        cells = "".join(f"<th>{head}</th>" for head in heads)
-        body.append(f"<table><tr>{cells}</tr>{''.join(_row_html(r) for r in rows.itertuples())}</table>")
-    style = (
-        "body{font:14px/1.4 sans-serif;margin:2em;max-width:90em}table{border-collapse:collapse}"
-        "td,th{border:1px solid #bbb;padding:.3em .6em;text-align:left;vertical-align:top}"
-        ".v{color:#fff;font-weight:bold;padding:.1em .5em;white-space:nowrap}"
-    )
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Claims</title><style>{style}</style>'
-    return page + "\n".join(body) + "</html>\n"
+        if files:
+            body.append("<p>" + ", ".join(f'<a href="{escape(f)}">{escape(f)}</a>' for f in files) + "</p>")
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Claims</title>'
+        f'<body style="font:14px/1.4 sans-serif;margin:2em;max-width:100em"><h1>Claims, tier {escape(tiers)}</h1>\n'
+        + HTML_BEGIN + "\n".join(body) + HTML_END + "</body></html>\n"
+    )  # fmt: skip
 
 
 def _badge(verdict: str, text: str = "") -> str:
-    return f'<span class="v" style="background:{HTML[verdict]}">{escape(text or verdict)}</span>'
+    style = f"background:{HTML[verdict]};color:#fff;font-weight:bold;padding:.1em .5em;white-space:nowrap"
+    return f'<span style="{style}">{escape(text or verdict)}</span>'
 
 
 def _summary_html(table: pd.DataFrame) -> str:
@@ -158,7 +161,16 @@ def _summary_html(table: pd.DataFrame) -> str:
     return "<p>" + " ".join(_badge(word, f"{found[word]} {word}") for word in VERDICTS) + "</p>"
 
 
-def _row_html(r: Any) -> str:
-    fields = (r.statement, r.published, r.measured, r.n_seeds, r.reason, r.place)
-    cells = "".join(f"<td>{escape(_text(value))}</td>" for value in fields)
-    return f"<tr><td>{escape(str(r.claim))}</td><td>{_badge(r.verdict)}</td>{cells}</tr>"
+def _table_html(rows: pd.DataFrame) -> str:
+    heads = ("claim", "verdict", "statement", "published", "measured", "seeds", "reason", "place")
+    lines = [_line_html("th", heads)]
+    for r in rows.itertuples():
+        fields = (r.statement, r.published, r.measured, r.n_seeds, r.reason, r.place)
+        cells = [escape(_text(value)) for value in fields]
+        lines.append(_line_html("td", (escape(str(r.claim)), _badge(r.verdict), *cells)))
+    return '<table style="border-collapse:collapse">' + "\n".join(lines) + "</table>"
+
+
+def _line_html(tag: str, cells: Sequence[str]) -> str:
+    style = "border:1px solid #bbb;padding:.3em .6em;text-align:left;vertical-align:top"
+    return "<tr>" + "".join(f'<{tag} style="{style}">{cell}</{tag}>' for cell in cells) + "</tr>"

@@ -97,7 +97,7 @@ class RunLock:
             silent = MISSED_BEATS * self.me.heartbeat_s
             raise StateError(
                 f"{self.folder}: the lock of this fit is gone; {self._describe()} owns the run now."
-                f" Nothing was written. (This process was silent for {silent:g} s, or the folder was deleted.)"
+                f" Nothing was written. (It was silent for {silent:g} s, or its folder was deleted.)"
             )
 
     def release(self) -> None:

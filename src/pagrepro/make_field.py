@@ -16,9 +16,9 @@ from pagrepro import plugins
 from pagrepro.determinism import switches
 from pagrepro.errors import UserError
 from pagrepro.finished import keep, kept_folder, restore
+from pagrepro.inputs import Loader, input_hashes
 from pagrepro.layout import Layout
 from pagrepro.load_data import load_split
-from pagrepro.measure import Loader, input_hashes
 from pagrepro.provenance import now, provenance
 from pagrepro.request import FieldRequest
 from pagrepro.spec import spec_hash

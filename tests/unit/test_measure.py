@@ -243,6 +243,7 @@ def test_a_failure_loses_nothing_that_is_finished(layout, monkeypatch):
     failed = measure_all([images, absent, member(run_hash)], layout, CPU)
     assert [line.split(":")[0] for line in failed] == ["run/wrong", "nobody/absent"]
     assert "images in [0, 1]" in failed[0]
+    assert "has not finished" in failed[1]
     assert result(layout, "run", "clean")["values"]["accuracy"] >= 0
     assert not layout.result("run", "wrong").exists()
     assert len(taken) == 1

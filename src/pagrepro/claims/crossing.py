@@ -19,8 +19,8 @@ REVISION = 1
 
 
 class Config(Strict):
-    """label: numeric; by: value of it at which they are claimed to have crossed; margin: by which upper has to
-    exceed lower first, and lower upper later; between: range of the label in which the crossing lies, judged
+    """label: numeric; by: value of it at which they are claimed to have crossed; margin: by which upper has
+    to exceed lower first, and lower upper later; between: range of the label in which the crossing lies, judged
     where given; scale: how it is interpolated; where: as in `difference`; about, array: likewise, and only
     with `by` and without `between`."""
 

@@ -1,4 +1,4 @@
-"""The value of every single run lies in a range: for facts about code and protocol, which have no sampling error.
+"""The value of every single run lies in a range: for facts about code and protocol, without sampling error.
 
 Role: value. One run outside contradicts the claim.
 """
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import model_validator
 
-from pagrepro.claims import _effects as effects
+from pagrepro.claims import _columns as columns
 from pagrepro.options import Number, Strict
 from pagrepro.statistics import CONFIRMED, CONTRADICTED, INCONCLUSIVE, Verdict
 
@@ -28,8 +28,8 @@ class Config(Strict):
 
 
 def judge(config: Config, frame: pd.DataFrame) -> Verdict:
-    """Effect: the largest value (the smallest, if only `low` is given); interval: from smallest to largest."""
-    rows = effects.of_role(frame, "value").drop_duplicates("run")
+    """Effect: the largest value (the smallest, if only `low` is given); interval: smallest to largest."""
+    rows = columns.of_role(frame, "value").drop_duplicates("run")
     values = rows["value"].astype(float).to_numpy()
     seeds = rows["seed"].nunique()
     if not np.isfinite(values).all():

@@ -1,0 +1,84 @@
+"""What measurements and fields are computed from: loaded once per process, and identified by content."""
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pagrepro.dataset import Dataset
+from pagrepro.errors import StateError
+from pagrepro.layout import Layout
+from pagrepro.load import load_field, load_run
+from pagrepro.load_data import load_dataset
+from pagrepro.request import LoadedField, LoadedRun
+from pagrepro.spec import canonical_json
+from pagrepro.storage import file_hash, read_json
+
+REVISION = 1
+
+
+@dataclass
+class Loader:
+    """Loads runs, fields and data sets of a tier, each once per process."""
+
+    layout: Layout
+    device: torch.device
+    root: Path = Path(".")
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _runs: dict[tuple[str, str], LoadedRun] = field(default_factory=dict)
+
+    def dataset(self, spec: dict[str, Any]) -> Dataset:
+        key = canonical_json(spec)
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(spec, self.layout)
+        return self._datasets[key]
+
+    def run(self, name: str, weights: str, expected_hash: str | None) -> LoadedRun:
+        if (name, weights) not in self._runs:
+            self._runs[name, weights] = load_run(
+                self.layout, name, weights, self.device, expected_hash=expected_hash
+            )
+        return self._runs[name, weights]
+
+    def inputs(self, given: dict[str, Any]) -> dict[str, LoadedRun | LoadedField]:
+        """Runs and fields by role, as a resolved spec names them."""
+        found: dict[str, LoadedRun | LoadedField] = {}
+        for role, value in given.items():
+            if "field" in value:
+                found[role] = load_field(
+                    self.layout, value["field"], self.device, expected_hash=value["hash"]
+                )
+            elif "run" in value and "evaluation" not in value:
+                found[role] = self.run(value["run"], value["weights"], value["hash"])
+        return found
+
+
+def input_hashes(spec: dict[str, Any], layout: Layout, run: str | None = None) -> dict[str, Any]:
+    """Content hashes of the weights and fields that a measurement or field is computed from, by role."""
+    found: dict[str, Any] = {}
+    if run is not None:
+        weights = (spec.get("run") or {}).get("weights", "final")
+        found["run"] = _hash_of(layout.weights(run, weights))
+    for role, given in spec["inputs"].items():
+        if "field" in given:
+            found[role] = read_json(layout.field_json(given["field"]))["content"]
+        elif "evaluation" in given:
+            found[role] = _hash_of(layout.result(given["run"], given["evaluation"]))
+        else:
+            found[role] = _hash_of(layout.weights(given["run"], given["weights"]))
+    return found
+
+
+def _hash_of(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise StateError(f"{path} is not there; the job that makes it has not finished") from None
+    return _cached_hash(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_hash(path: Path, modified: int, size: int) -> str:
+    return f"sha256:{file_hash(path)}"
