@@ -9,6 +9,18 @@ import torch
 REVISION = 1
 
 
+def seed_global(seed: int, device: torch.device) -> None:
+    """Seed the generators that draws without a generator use (initial weights, dropout) on CPU and device.
+
+    `torch.manual_seed` does this for every kind of device there could be; where one is not in use it keeps
+    the call and its stack trace for later, for ever, and that once per step is most of a small fit.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 @contextlib.contextmanager
 def switches(deterministic: bool = True, tf32: bool = False) -> Iterator[None]:
     """Within this context: deterministic algorithms and no cuDNN search, TF32 only where asked for.

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pagrepro import schedule
-from pagrepro.determinism import switches
+from pagrepro.determinism import seed_global, switches
 from pagrepro.ema import Ema
 from pagrepro.errors import Diverged
 from pagrepro.fit_options import DEFAULT_OPTIONS, REAL_PARTS, FitOptions, Parts, Stopped, stop_signals
@@ -61,8 +61,7 @@ def fit(
         if record is not None:
             print(f"{name}: already finished, nothing to do", flush=True)
         else:
-            fit_spec = spec["fit"]
-            with switches(fit_spec["deterministic"], fit_spec["tf32"]), stop_signals() as received:
+            with switches(spec["fit"]["deterministic"], spec["fit"]["tf32"]), stop_signals() as received:
                 loop = Loop(spec, name, layout, torch.device(device), options, parts, store, lock, received)
                 record = loop.fit()
         # Only now, with run.json on the disk, is the state no longer needed.
@@ -107,7 +106,7 @@ class Loop:
         self.schedule = schedule.parse(fit_spec["schedule"])
         self.base_rates = {k: [g["lr"] for g in o.param_groups] for k, o in self.task.optimizers.items()}
         self.ema = Ema(self.network, fit_spec["ema"]["decay"]) if fit_spec["ema"] else None
-        self.buffers = [b for b in self.network.buffers() if b.is_floating_point()]
+        self.buffers = list(self.network.buffers())
         self.safe_buffers = [b.detach().clone() for b in self.buffers]
         self.monitors = self._make_monitors()
 
@@ -116,7 +115,7 @@ class Loop:
         setup = TaskSetup(
             data.shape, data.classes, data.low, data.high, seed, total, self.device, data.inputs
         )
-        torch.manual_seed(seed_for(seed, "init"))
+        seed_global(seed_for(seed, "init"), self.device)
         task = self.parts.task(self.spec, setup)
         if self.spec["fit"]["channels_last"]:
             task.network.to(memory_format=torch.channels_last)
@@ -170,10 +169,9 @@ class Loop:
         if self.buffers:
             torch._foreach_copy_(self.safe_buffers, self.buffers)
         # For dropout and other draws that take no generator.
-        torch.manual_seed(seed_for(state.seed, "global", state.step))
+        seed_global(seed_for(state.seed, "global", state.step), self.device)
         batch = self.batches.batch(order, position, state.step, state.total_steps)
-        bf16 = self.spec["fit"]["amp"] == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec["fit"]["amp"] == "bf16"):
             metrics = self.task.step(state, batch)
         if self.ema is not None:
             self.ema.update(self.network)
@@ -222,10 +220,9 @@ class Loop:
         if late or self.received or (every is not None and step - self.saved_step >= every):
             self.save()
         if self.received and step < self.state.total_steps:
-            print(
-                f"{self.name}: stopped by signal {self.received[0]} at step {step}; state saved", flush=True
-            )
-            raise Stopped(128 + self.received[0])
+            number = self.received[0]
+            print(f"{self.name}: stopped by signal {number} at step {step}", flush=True)
+            raise Stopped(128 + number)
 
     def save(self) -> None:
         """Save the state. A disk without room costs the progress since the last state, not the fit."""

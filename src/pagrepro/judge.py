@@ -146,7 +146,8 @@ def to_html(table: pd.DataFrame, links: dict[str, list[str]] | None = None) -> s
             body.append("<p>" + ", ".join(f'<a href="{escape(f)}">{escape(f)}</a>' for f in files) + "</p>")
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Claims</title>'
-        f'<body style="font:14px/1.4 sans-serif;margin:2em;max-width:100em"><h1>Claims, tier {escape(tiers)}</h1>\n'
+        '<body style="font:14px/1.4 sans-serif;margin:2em;max-width:100em">'
+        f"<h1>Claims, tier {escape(tiers)}</h1>\n"
         + HTML_BEGIN + "\n".join(body) + HTML_END + "</body></html>\n"
     )  # fmt: skip
 

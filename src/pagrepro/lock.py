@@ -174,10 +174,15 @@ def _create(path: Path, owner: Owner) -> bool:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except (FileExistsError, FileNotFoundError):
         return False
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(owner.__dict__, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(owner.__dict__, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        # A full disk: an empty file left here would keep others waiting for nobody.
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

@@ -12,7 +12,15 @@ from pagrepro.finished import run_outputs, run_weights
 from pagrepro.history import history_bytes
 from pagrepro.layout import Layout
 from pagrepro.spec import spec_hash
-from pagrepro.storage import Writer, file_hash, json_bytes, read_json, tensor_bytes, write_atomic
+from pagrepro.storage import (
+    Writer,
+    file_hash,
+    json_bytes,
+    read_json,
+    remove_leftovers,
+    tensor_bytes,
+    write_atomic,
+)
 
 REVISION = 1
 
@@ -35,6 +43,7 @@ def write_run(
     runs before every change to the folder and may raise (the lock was lost).
     """
     before_each()
+    remove_leftovers(layout.run_folder(run))
     layout.run_json(run).unlink(missing_ok=True)
     paths = {name: layout.weights(run, name) for name in weights}
     for stale in set(layout.run_folder(run).glob("*.safetensors")) - set(paths.values()):

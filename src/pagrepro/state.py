@@ -18,6 +18,7 @@ from pagrepro.storage import (
     flatten,
     load_tensors,
     read_metadata,
+    remove_leftovers,
     save_tensors,
     unflatten,
     write_atomic,
@@ -50,6 +51,7 @@ class StateStore:
 
     def load(self) -> Any | None:
         """The newest whole state of this identity, or None. Says loudly what it had to discard."""
+        remove_leftovers(self.folder)
         for path in self._files():
             try:
                 tensors = load_tensors(path)

@@ -68,9 +68,7 @@ class Batches:
         n = len(self.data.y)
         steps = n // self.batch_size if self.drop_last else -(-n // self.batch_size)
         if steps == 0:
-            raise DataError(
-                f"a split of {n} examples holds no whole batch of {self.batch_size} (fit.batch_size)"
-            )
+            raise DataError(f"fit.batch_size: a split of {n} examples holds no batch of {self.batch_size}")
         return steps
 
     def order(self, epoch: int) -> Tensor:

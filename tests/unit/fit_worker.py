@@ -1,13 +1,14 @@
 """A tiny fit for tests, in this process or as a process of its own that can be killed.
 
 As a program: `fit_worker.py JSON` with keys results, run, spec, save_every_steps, and `fault`:
-{"at": "step" | "measure" | "before_replace" | "after_replace" | "half_written", "n": how many times it goes well,
+{"at": "step" | "measure" | "before_replace" | "after_replace" | "half_written", "n": passes that go well,
 "signal": what this process then sends itself, "sleep": seconds per step}.
 """
 
 import json
 import os
 import signal
+import stat
 import sys
 import time
 from dataclasses import dataclass
@@ -108,8 +109,10 @@ class Fault:
             self.reached("after_replace")
 
         def faulty_fsync(descriptor):
-            if self.at == "half_written" and os.fstat(descriptor).st_size > 1:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)  # folders are synchronised too
+            if is_file and self.at == "half_written" and self.n == 0:
                 os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            if is_file:
                 self.reached("half_written")
             fsync(descriptor)
 
@@ -149,6 +152,7 @@ def main(argument: str) -> None:
     options = FitOptions(save_every_steps=request.get("save_every_steps"), heartbeat_s=0.5, wait_s=60)
     layout = Layout(Path(request["results"]))
     fit(request["spec"], request["run"], layout, {"fit": 1}, options=options, parts=parts(fault))
+    print("compiler imported:", "torch._dynamo" in sys.modules)
 
 
 KILL, TERM = int(signal.SIGKILL), int(signal.SIGTERM)

@@ -11,8 +11,10 @@ from pagrepro.layout import Layout
 from pagrepro.results import FRAME_COLUMNS, Context, groups_from_json
 
 
-def rows(role: str, values: dict[int, float] | list[float], group: str | None = None, **more: Any) -> list[dict]:
-    """Rows of a claim's frame: one run per seed. more: labels, status {seed: word}, quantity, arrays {seed: path}."""
+def rows(
+    role: str, values: dict[int, float] | list[float], group: str | None = None, **more: Any
+) -> list[dict]:
+    """Rows of a claim's frame: one run per seed. more: labels, quantity; status, arrays by seed."""
     by_seed = dict(enumerate(values)) if isinstance(values, list) else values
     group = group or role
     labels = more.get("labels", {})
@@ -21,7 +23,8 @@ def rows(role: str, values: dict[int, float] | list[float], group: str | None = 
         {
             "role": role, "group": group, "run": f"{more.get('run', group)}{tag}_s{seed}", "seed": seed,
             "labels": {"seed": seed, **labels}, "dataset": "made up", "network": "none",
-            "status": more.get("status", {}).get(seed, "complete"), "quantity": more.get("quantity", "margin"),
+            "status": more.get("status", {}).get(seed, "complete"),
+            "quantity": more.get("quantity", "margin"),
             "value": value, "arrays": more.get("arrays", {}).get(seed),
         }
         for seed, value in by_seed.items()
@@ -40,7 +43,9 @@ def curve(role: str, by_label: dict[float, list[float]], label: str = "lambda", 
     return found
 
 
-def put(results: Path, run: str, evaluation: str, values: dict, arrays: dict | None = None, **more: Any) -> None:
+def put(
+    results: Path, run: str, evaluation: str, values: dict, arrays: dict | None = None, **more: Any
+) -> None:
     """Write a result file, and its arrays if it has any."""
     layout = Layout(results)
     path = layout.result(run, evaluation)
@@ -54,7 +59,9 @@ def put(results: Path, run: str, evaluation: str, values: dict, arrays: dict | N
         np.savez(layout.arrays(run, evaluation), **arrays)
 
 
-def group(*runs: str, labels: dict | None = None, not_testable: str | None = None, **more: Any) -> dict[str, Any]:
+def group(
+    *runs: str, labels: dict | None = None, not_testable: str | None = None, **more: Any
+) -> dict[str, Any]:
     """One entry of a group table; the n-th run has seed n."""
     members = [{"run": run, "seed": n, "labels": {"seed": n, **(labels or {})}} for n, run in enumerate(runs)]
     return {

@@ -127,16 +127,15 @@ def test_death_at_every_write_and_every_epoch_end(layout, straight, monkeypatch,
             fault.install()
             here = Layout(layout.results / str(k))
             try:
-                run(here, spec(), fault=fault)
+                run(here, spec(), FitOptions(save_every_steps=7), fault=fault)
             except Killed:
                 deaths += 1
             else:
                 break
         run(here, spec())
         assert_same(written(here, spec()), straight["sgd"])
-        assert not list(here.results.rglob("*.tmp")) or place == "half_written"
-    # 6 states (every 3 steps), 5 weight files, history, run.json; or one measurement per epoch.
-    assert deaths == (4 if place == "measure" else 13)
+    # 2 states (every 7 steps), 5 weight files, history, run.json; or one measurement per epoch.
+    assert deaths == (4 if place == "measure" else 9)
 
 
 def test_kill_9_again_and_again(layout, straight):
@@ -144,8 +143,6 @@ def test_kill_9_again_and_again(layout, straight):
     faults = [
         {"at": "step", "n": 2, "signal": KILL},  # before the first state
         {"at": "half_written", "n": 1, "signal": KILL},  # while the second state is written
-        {"at": "measure", "n": 0, "signal": KILL},  # at the end of an epoch
-        {"at": "step", "n": 6, "signal": TERM},  # asked to stop
         {"at": "before_replace", "n": 4, "signal": KILL},  # between the final files
     ]
     codes, logs = [], []
@@ -154,9 +151,10 @@ def test_kill_9_again_and_again(layout, straight):
         logs.append(worker.communicate(timeout=120)[0])
         codes.append(worker.returncode)
         assert not layout.run_json(RUN).exists()
-    assert codes == [-KILL, -KILL, -KILL, 143, -KILL], "\n".join(logs)
-    assert "stopped by signal 15" in logs[3]
+    assert codes == [-KILL] * 3, "\n".join(logs)
+    assert "resumes at step 3" in logs[2]
     run(layout, spec())
+    assert not list(layout.results.rglob("*.tmp"))
     assert_same(written(layout, spec()), straight["sgd"])
     assert not layout.state(RUN).exists()
 
@@ -293,22 +291,22 @@ def test_bf16_and_no_extras_resume_as_well(layout, tmp_path):
 # --- one writer ----------------------------------------------------------------------------------
 
 
-def test_two_processes_on_one_run_and_only_one_fits(layout, straight):
-    workers = [process(layout.results, {"at": "", "sleep": 0.15}) for _ in range(2)]
-    logs = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(logs)
-    assert sorted("starts at step 0" in log for log in logs) == [False, True]
-    assert sorted("already finished" in log for log in logs) == [False, True]
+def test_two_processes_on_one_run_and_only_one_fits(layout, straight, capsys):
+    worker = process(layout.results, {"at": "", "sleep": 0.1})
+    # The other process owns the run once it has begun; this one then comes second.
+    assert "starts at step 0" in worker.stdout.readline()
+    run(layout, spec())
+    output = capsys.readouterr().out
+    assert "waiting for process" in output
+    assert "already finished" in output
+    log = worker.communicate(timeout=60)[0]
+    assert worker.returncode == 0, log
+    # PyTorch's compiler costs more to import than PyTorch, in every process that fits.
+    assert "compiler imported: False" in log
     assert_same(written(layout, spec()), straight["sgd"])
 
 
 def test_a_fit_that_lost_its_lock_stops_before_it_writes(layout):
-    class Rival:
-        """Takes the run over, as another machine would after three missed beats."""
-
-        def __init__(self, optimizer, folder):
-            self.folder = folder
-
     real = parts()
 
     def task(content, setup):
@@ -316,7 +314,7 @@ def test_a_fit_that_lost_its_lock_stops_before_it_writes(layout):
         step = tiny.step
 
         def robbed(state, batch):
-            if state.step == 7:
+            if state.step == 7:  # another machine takes over, after three missed beats
                 (layout.state(RUN) / "lock.000099").write_text("{}")
             return step(state, batch)
 
@@ -466,6 +464,37 @@ def test_select_that_cannot_be(layout, select):
     content["monitor"][0]["select"] = select
     with pytest.raises(StateError, match="select"):
         run(layout, content)
+
+
+def test_draws_without_a_generator_are_new_in_each_step(layout):
+    real, drawn = parts(), []
+
+    def task(content, setup):
+        tiny = real.task(content, setup)
+        step = tiny.step
+
+        def drawing(state, batch):
+            drawn.append(float(torch.rand(1)))
+            torch.rand(state.step)  # how much one step draws does not matter to the next
+            return step(state, batch)
+
+        tiny.step = drawing
+        return tiny
+
+    for name in ("one", "two"):
+        made = type(real)(real.data, task, real.measure)
+        fit(spec(), name, layout, REVISIONS, options=FitOptions(), parts=made)
+    assert len(set(drawn[:20])) == 20
+    assert drawn[:20] == drawn[20:]
+
+
+def test_an_old_run_json_goes_before_its_weights(layout):
+    """It must never vouch for weights of another spec, not even for a moment."""
+    run(layout, spec())
+    options = FitOptions(write=full_disk(lambda path: path.name == "ema.safetensors"))
+    with pytest.raises(OSError, match="No space"):
+        run(layout, spec(seed=4), options)
+    assert not layout.run_json(RUN).exists()
 
 
 # --- the real plugins ------------------------------------------------------------------------------

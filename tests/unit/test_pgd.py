@@ -273,17 +273,27 @@ def test_dropping_everything_ends_the_attack():
     assert torch.equal(pgd.perturb(model, x, wrong, generator()), x)
 
 
-def test_keep_worst_returns_the_first_success_on_the_path():
+@pytest.mark.parametrize("start", ["zero", "random", "pixel"])
+def test_keep_worst_returns_the_first_success_on_the_path(start):
     model, x, y = problem(3)
-    options = {"eps": 0.3, "steps": 6, "start": "zero"}
-    _, path = attack(**options).perturb(model, x, y, None, return_iterates=True)
-    kept = attack(keep="worst", **options).perturb(model, x, y, None)
+    options = {"eps": 0.2, "steps": 4, "start": start}
+    _, path = attack(**options).perturb(model, x, y, generator(), return_iterates=True)
+    kept = attack(keep="worst", **options).perturb(model, x, y, generator())
+    # x itself comes first; the "pixel" start is no candidate.
+    path = torch.cat([x[None], path[1 if start == "pixel" else 0 :]])
     success = torch.stack([fooled(model, z, y) for z in path])
     losses = torch.stack([F.cross_entropy(model(z), y, reduction="none") for z in path])
     position = torch.where(success.any(0), success.int().argmax(0), losses.argmax(0))
     torch.testing.assert_close(kept, path[position, torch.arange(N)])
     assert success.any(0).any()
     assert not success.any(0).all()
+
+
+def test_projects_first_and_clips_afterwards():
+    model, x, y, w = linear()
+    x = x.round()  # corners of the box: half of every step points outside
+    x_adv = attack("l2", eps=0.3, steps=1, start="zero").perturb(model, x, y, None)
+    torch.testing.assert_close(x_adv, optimum("l2", x, y, w, 0.3).clamp(0, 1))
 
 
 def test_restarts_with_keep_last_choose_among_last_iterates():

@@ -34,6 +34,8 @@ FILES = targets.Files(EXPANSION, LAYOUT)
 # Where a machine keeps its files and what it computes on must not make anything run again, so scripts get it
 # through the environment and not through params.
 os.environ["PAGREPRO_MACHINE"] = CONFIGURATION.settings.machine_json()
+# The report is made by Snakemake itself, which needs all of the configuration: the same way, for the same reason.
+os.environ["PAGREPRO_CONFIG"] = canonical_json(dict(config))
 
 
 def finder(kind, tail=""):

@@ -18,10 +18,8 @@ rule report:
     localrule: True
     conda:
         "../../envs/plots.yaml"
-    params:
-        config=canonical_json(dict(config)),
     shell:
-        "python workflow/scripts/report.py --config {params.config:q} --output {output:q} > {log:q} 2>&1"
+        'python workflow/scripts/report.py --config "$PAGREPRO_CONFIG" --output {output:q} > {log:q} 2>&1'
 
 
 # No inputs on purpose: it draws from whatever is finished and starts nothing.
@@ -31,7 +29,5 @@ rule preview:
     localrule: True
     conda:
         "../../envs/plots.yaml"
-    params:
-        config=canonical_json(dict(config)),
     shell:
-        "python workflow/scripts/preview.py --config {params.config:q} 2>&1 | tee {log:q}"
+        'python workflow/scripts/preview.py --config "$PAGREPRO_CONFIG" 2>&1 | tee {log:q}'

@@ -15,7 +15,11 @@ from pagrepro import script, splits
 from pagrepro.errors import DataError
 
 # file stem -> (part, number of rows); "figures" are one image per class, in class order.
-DIGITS = {"digits_test_200": ("test", 200), "digits_figures": ("test", "figures")}
+DIGITS = {
+    "digits_test_200": ("test", 200),
+    "digits_test_100": ("test", 100),
+    "digits_figures": ("test", "figures"),
+}
 MNIST = {
     "mnist_train_10000": ("train", 10000),
     "mnist_test_1000": ("test", 1000),

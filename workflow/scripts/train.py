@@ -23,7 +23,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resources", default=Path("resources"), type=Path)
     parser.add_argument("--device", default=script.machine()["device"], choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, help="CPU threads of torch; else what OMP_NUM_THREADS says")
-    parser.add_argument("--save-every-s", type=float, default=script.machine()["save_every_s"], help="seconds between saved states")
+    parser.add_argument(
+        "--save-every-s",
+        type=float,
+        default=script.machine()["save_every_s"],
+        help="seconds between saved states",
+    )
     parser.add_argument("--job", default="", help="id of this job in the queue, for messages")
     parser.add_argument("--again", action="store_true", help="fit even what is finished")
     return parser.parse_args()

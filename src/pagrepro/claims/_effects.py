@@ -130,7 +130,8 @@ def _example_means(column: Column, array: str) -> np.ndarray | str:
     """Per-example values (N,) averaged over the column's runs, or why there are none."""
     found = []
     for row in column.rows[np.isfinite(column.rows["value"].astype(float))].itertuples():
-        if row.arrays is None or not Path(row.arrays).is_file():
+        # pandas makes NaN of None beside text
+        if not isinstance(row.arrays, str) or not Path(row.arrays).is_file():
             return f"no per-example values of {row.run}"
         try:
             values = read_array(Path(row.arrays), array).astype(float)

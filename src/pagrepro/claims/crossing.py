@@ -20,7 +20,7 @@ REVISION = 1
 
 class Config(Strict):
     """label: numeric; by: value of it at which they are claimed to have crossed; margin: by which upper has
-    to exceed lower first, and lower upper later; between: range of the label in which the crossing lies, judged
+    to exceed lower first, and lower upper later; between: range of the label that holds the crossing, judged
     where given; scale: how it is interpolated; where: as in `difference`; about, array: likewise, and only
     with `by` and without `between`."""
 

@@ -1,0 +1,177 @@
+"""What a tier would cost before anything runs: jobs, hours and disk, per paper and rule. Torch-free.
+
+Hours are what the configuration expects of each job (`cost` in paper files, packs in tier files). Disk is
+computed from the sizes of networks, splits and classes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pagrepro import declare, pack, plugins
+from pagrepro.configuration import Configuration
+from pagrepro.expansion import Evaluation, Expansion, Field, Run
+from pagrepro.pack import Job
+from pagrepro.resolve import weights_of
+
+# spec of a run -> bytes of one set of its weights
+WeightBytes = Callable[[dict[str, Any]], int]
+
+VERBS = {"field": "make_field", "train": "train", "evaluate": "evaluate"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One job. members: fits, fields or measurements in it; disk: bytes of its outputs that are kept."""
+
+    paper: str
+    rule: str
+    jobs: int
+    members: int
+    gpu_hours: float
+    cpu_hours: float
+    disk: int
+
+
+def items(
+    loaded: Configuration, expansion: Expansion, weight_bytes: WeightBytes, root: Path = Path(".")
+) -> list[Item]:
+    """Every job of a tier, as if nothing had been computed yet. What papers share counts for the first."""
+    papers = _papers(loaded, expansion)
+    rows = _Rows(root)
+    found = [_item(job, papers, weight_bytes, rows) for job in pack.jobs(expansion, loaded)]
+    found += [Item(a.paper, f"draw_{a.kind}", 1, 1, 0.0, 0.0, 0) for a in expansion.artifacts.values()]
+    return found + [Item(paper, "judge_claims", 1, 1, 0.0, 0.0, 0) for paper in expansion.claims]
+
+
+def _papers(loaded: Configuration, expansion: Expansion) -> dict[Any, str]:
+    """Name of a run or field, or (run, evaluation), -> the first paper that declares it."""
+    declared = declare.declare(loaded)
+    found: dict[Any, str] = {}
+    for table in (declared.runs, declared.fields):
+        for name, item in table.items():
+            found.setdefault(expansion.aliases.get(name, name), item.paper)
+    for (run, name), item in declared.evaluations.items():
+        found.setdefault((expansion.aliases.get(run, run), name), item.paper)
+    return found
+
+
+def _item(job: Job, papers: dict[Any, str], weight_bytes: WeightBytes, rows: "_Rows") -> Item:
+    first = job.members[0]
+    key = (first.run, first.name) if isinstance(first, Evaluation) else first.name
+    hours = job.cost.minutes / 60
+    disk = sum(_bytes(member, weight_bytes, rows) for member in job.members)
+    return Item(
+        papers[key], _rule(job), 1, len(job.members), hours * job.cost.gpus, hours * job.cost.threads, disk
+    )
+
+
+def _rule(job: Job) -> str:
+    if job.pack:
+        return f"{VERBS[job.stage]} (packs)"
+    if job.stage == "train" and job.members[0].spec["fit"] is None:
+        return "convert_weights"
+    apart = job.stage == "evaluate" and job.members[0].apart
+    return f"{VERBS[job.stage]} (apart)" if apart else VERBS[job.stage]
+
+
+# --- disk ------------------------------------------------------------------------------------
+
+
+class _Rows:
+    """Number of rows of splits; each index file is read once."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.known: dict[str, int] = {}
+
+    def of(self, spec: dict[str, Any]) -> int:
+        split = spec["split"]
+        path = split["indices"]
+        if path is None:
+            return spec["dataset"]["parts"][split["part"]]
+        if path not in self.known:
+            lines = (self.root / path).read_text(encoding="utf-8").splitlines()
+            self.known[path] = sum(bool(line.strip()) for line in lines)
+        return self.known[path]
+
+
+def _bytes(member: Run | Field | Evaluation, weight_bytes: WeightBytes, rows: _Rows) -> int:
+    """Bytes that stay on disk. Measurements count as nothing: a few numbers per example at most."""
+    if isinstance(member, Run):
+        return len(weights_of(member.spec)) * weight_bytes(member.spec)
+    if isinstance(member, Field):
+        return field_bytes(member.spec, rows.of(member.spec))
+    return 0
+
+
+def field_bytes(spec: dict[str, Any], rows: int) -> int:
+    """Bytes of a field. A plugin says what it keeps a number for with STORES, a part of ("rows", "classes",
+    "pixels"); one that does not is counted with all three, which is the most."""
+    stores = plugins.constant("fields", spec["field"]["name"], "STORES", ("rows", "classes", "pixels"))
+    data = spec["dataset"]
+    sizes = {"rows": rows, "classes": data["classes"], "pixels": math.prod(data["shape"])}
+    width = 2 if spec["field"].get("dtype") == "float16" else 4
+    return width * math.prod(sizes[what] for what in stores)
+
+
+def uncertain_fields(expansion: Expansion) -> list[str]:
+    """Plugins of the tier's fields that do not say what they store, so that their disk is an upper bound."""
+    used = {field.spec["field"]["name"] for field in expansion.fields.values()}
+    return sorted(name for name in used if plugins.constant("fields", name, "STORES") is None)
+
+
+def downloads(expansion: Expansion, names: list[str]) -> tuple[int, int, int]:
+    """(number of files from outside, their bytes where known, how many have no known size)."""
+    sizes = [expansion.catalogue.sources[name].size for name in names]
+    return len(sizes), sum(size for size in sizes if size), sum(size is None for size in sizes)
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+def table(found: list[Item]) -> pd.DataFrame:
+    """One line per paper and rule, in the order of the papers, and one per paper that sums them."""
+    frame = pd.DataFrame([asdict(item) for item in found])
+    lines = frame.groupby(["paper", "rule"], sort=False, as_index=False).sum()
+    sums = lines.groupby("paper", sort=False, as_index=False).sum(numeric_only=True).assign(rule="all")
+    order = {paper: place for place, paper in enumerate(dict.fromkeys(frame["paper"]))}
+    both = pd.concat([lines, sums]).sort_values("paper", key=lambda p: p.map(order), kind="stable")
+    whole = lines.sum(numeric_only=True).to_dict()
+    total = pd.DataFrame([{"paper": "all", "rule": "all", **whole}])
+    return pd.concat([both, total], ignore_index=True).astype({"jobs": int, "members": int, "disk": int})
+
+
+def text(frame: pd.DataFrame) -> str:
+    """The table for a terminal."""
+    heads = ("paper", "rule", "jobs", "members", "GPU-hours", "CPU-hours", "disk")
+    cells = [heads] + [
+        (
+            r.paper, r.rule, f"{r.jobs:,}", f"{r.members:,}", f"{r.gpu_hours:,.1f}", f"{r.cpu_hours:,.1f}",
+            size(r.disk),
+        )
+        for r in frame.itertuples()
+    ]  # fmt: skip
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    lines = []
+    for row in cells:
+        words = [
+            w.ljust(n) if c < 2 else w.rjust(n) for c, (w, n) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(words).rstrip())
+    return "\n".join(lines)
+
+
+def size(count: float) -> str:
+    """1536 -> "1.5 kB": a number of bytes for readers, in steps of 1000."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 999.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"

@@ -1,0 +1,462 @@
+"""Every rule on made-up results for every verdict it can give."""
+
+import numpy as np
+import pytest
+from made_up import curve, frame, rows
+from pydantic import ValidationError
+
+from pagrepro import plugins
+from pagrepro.claims import _effects
+from pagrepro.errors import DataError
+
+
+def judge(rule, table, **options):
+    module = plugins.load("claims", rule)
+    return module.judge(module.Config(**options), table)
+
+
+SEEDS = 5
+NOISE = [0.01, -0.01, 0.005, -0.005, 0.0]
+
+
+def around(mean, noise=NOISE):
+    return [mean + x for x in noise]
+
+
+WIDE = [0.4, -0.3, 0.2, -0.35, 0.05]
+
+
+# --- difference --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("high", "options", "verdict"),
+    [
+        (around(0.3), {"above": 0.1}, "confirmed"),
+        (around(0.3), {"above": 0.5}, "contradicted"),
+        (around(0.3, WIDE), {"above": 0.1}, "inconclusive"),
+        (around(0.3), {"below": 0.5}, "confirmed"),
+        (around(0.3), {"below": 0.1}, "contradicted"),
+        (around(0.3), {"above": 0.1, "below": 0.5}, "confirmed"),
+    ],
+)
+def test_difference(high, options, verdict):
+    found = judge("difference", frame(rows("high", high), rows("low", [0.0] * SEEDS)), **options)
+    assert found.verdict == verdict
+    assert found.n_seeds == SEEDS
+    assert found.effect == pytest.approx(np.mean(high))
+    assert found.interval[0] < found.effect < found.interval[1]
+
+
+def test_difference_is_paired_by_seed():
+    """Seeds differ by much more than the methods do: only the paired effect is certain."""
+    base = [0.1, 0.5, 0.9, 0.3, 0.7]
+    high = rows("high", [b + 0.05 + n / 10 for b, n in zip(base, NOISE)])
+    assert judge("difference", frame(high, rows("low", base)), above=0).verdict == "confirmed"
+    other_seeds = rows("low", {10 + k: b for k, b in enumerate(base)})
+    unpaired = judge("difference", frame(high, other_seeds), above=0)
+    assert unpaired.verdict == "inconclusive"
+    assert "Welch" in unpaired.reason
+
+
+def test_tie_at_zero_speaks_against_a_strict_claim_only():
+    table = frame(rows("high", [0.0] * 3), rows("low", [0.0] * 3))
+    assert judge("difference", table, above=0).verdict == "contradicted"
+    assert judge("difference", table, above=0, strict=False).verdict == "confirmed"
+
+
+def test_two_seeds_are_too_few():
+    found = judge("difference", frame(rows("high", [1.0, 1.0]), rows("low", [0.0, 0.0])), above=0.5)
+    assert found.verdict == "inconclusive"
+    assert found.effect == 1
+    assert "2 seeds, 3 are needed" in found.reason
+
+
+def test_only_shared_seeds_count():
+    found = judge("difference", frame(rows("high", around(0.3)), rows("low", [0.0] * 3)), above=0.1)
+    assert (found.verdict, found.n_seeds) == ("confirmed", 3)
+    assert "3 seeds in common, of up to 5" in found.reason
+
+
+def test_each_min_and_max_over_groups():
+    good, bad = rows("high", around(0.3), "good"), rows("high", around(0.05), "bad")
+    low = rows("low", [0.0] * SEEDS)
+    table = frame(good, bad, low)
+    each = judge("difference", table, above=0.1)
+    assert each.verdict == "contradicted"
+    assert each.tests == 2
+    assert "good - low: confirmed" in each.reason
+    assert judge("difference", table, above=0.1, high="min").effect == pytest.approx(0.05)
+    assert judge("difference", table, above=0.1, high="max").verdict == "confirmed"
+    assert judge("difference", table, above=0.1, high="mean").effect == pytest.approx(0.175)
+
+
+def test_groups_matched_by_position():
+    """The same models under two attacks: each with itself, not each with every other."""
+    table = frame(
+        rows("high", around(0.3), "a"), rows("high", around(0.7), "b"),
+        rows("low", around(0.1), "a"), rows("low", around(0.5), "b"),
+    )  # fmt: skip
+    assert judge("difference", table, above=0.1, match="position").verdict == "confirmed"
+    assert judge("difference", table, above=0.1).verdict == "contradicted"
+    with pytest.raises(DataError, match="as many groups"):
+        judge("difference", frame(rows("high", [1.0], "a"), rows("high", [1.0], "b"), rows("low", [0.0])),
+              above=0, match="position")  # fmt: skip
+
+
+def test_where_selects_runs_by_label():
+    table = frame(curve("high", {0.1: around(0.2), 0.4: around(0.9)}), curve("low", {1.0: around(0.5)}))
+    with pytest.raises(DataError, match="several runs have seed 0"):
+        judge("difference", table, above=0)
+    assert judge("difference", table, above=0, where={"high": {"lambda": 0.4}}).verdict == "confirmed"
+    assert judge("difference", table, above=0, where={"high": {"lambda": 0.1}}).verdict == "contradicted"
+    with pytest.raises(DataError, match="no run has the labels"):
+        judge("difference", table, above=0, where={"high": {"lambda": 7}})
+
+
+def test_accuracies_are_shown_in_percent():
+    table = frame(rows("high", around(0.3), quantity="accuracy"), rows("low", [0.0] * 5, quantity="accuracy"))
+    assert judge("difference", table, above=0).measured.startswith("30 % [29")
+
+
+def test_unknown_role_and_missing_threshold_are_errors():
+    with pytest.raises(DataError, match="needs the role 'high'"):
+        judge("difference", frame(rows("hihg", [1.0]), rows("low", [1.0])), above=0)
+    for rule in ("difference", "ratio", "correlation", "all_seeds", "within"):
+        with pytest.raises(ValidationError, match="`, or both"):
+            plugins.load("claims", rule).Config()
+
+
+# --- diverged runs --------------------------------------------------------------------------------------
+
+
+def test_effect_is_given_with_and_without_diverged_runs():
+    high = rows("high", [0.3, 0.31, 0.29, 0.3, 0.0], status={4: "diverged"})
+    found = judge("difference", frame(high, rows("low", [0.0] * 5)), above=0.25)
+    assert found.verdict == "inconclusive"
+    assert "1 of 10 diverged; without them 0.3 [0.28" in found.reason
+
+
+def test_values_that_are_not_finite_are_left_out_and_counted():
+    high = rows("high", [0.3, 0.31, 0.29, 0.3, float("nan")], status={4: "diverged"})
+    found = judge("difference", frame(high, rows("low", [0.0] * 5)), above=0.25)
+    assert (found.verdict, found.n_seeds) == ("confirmed", 4)
+    assert "1 of 10 values not finite" in found.reason
+
+
+def test_no_finite_value_is_inconclusive():
+    high = rows("high", [float("nan")] * 3, status=dict.fromkeys(range(3), "diverged"))
+    for rule, options, roles in (
+        ("difference", {"above": 0}, ("high", "low")),
+        ("ratio", {"above": 0}, ("numerator", "denominator")),
+        ("all_seeds", {"above": 0}, ("high", "low")),
+    ):
+        table = frame([{**r, "role": roles[0]} for r in high], rows(roles[1], [0.1] * 3))
+        found = judge(rule, table, **options)
+        assert (found.verdict, found.effect, found.interval) == ("inconclusive", None, None)
+
+
+# --- claims about given models ------------------------------------------------------------------------
+
+
+def with_arrays(folder, role, share, count=400):
+    """One run whose accuracy is the mean of its per-example array."""
+    correct = np.arange(count) < share * count
+    path = folder / f"{role}.npz"
+    np.savez(path, correct=correct, other=np.zeros(count))
+    return rows(role, [float(correct.mean())], arrays={0: str(path)}, quantity="accuracy")
+
+
+def test_bootstrap_over_examples_for_given_models(tmp_path):
+    table = frame(with_arrays(tmp_path, "high", 0.6), with_arrays(tmp_path, "low", 0.5))
+    assert judge("difference", table, above=0.05).verdict == "inconclusive"
+    given = judge("difference", table, above=0.05, about="models")
+    assert (given.verdict, given.n_seeds) == ("confirmed", 1)
+    assert "bootstrap over 400 test examples" in given.reason
+    # Ten per cent of the examples differ, all in one direction: sd sqrt(.1 .9 / 400) = 1.5 %.
+    assert np.subtract(*given.interval[::-1]) == pytest.approx(2 * 1.96 * 0.015, rel=0.1)
+    assert judge("difference", table, above=0.2, about="models").verdict == "contradicted"
+    assert judge("difference", table, above=0.1, about="models").verdict == "inconclusive"
+
+
+def test_ratio_of_given_models(tmp_path):
+    table = frame(with_arrays(tmp_path, "numerator", 0.6), with_arrays(tmp_path, "denominator", 0.5))
+    assert judge("ratio", table, above=1.1, about="models").verdict == "confirmed"
+
+
+def test_no_bootstrap_without_fitting_arrays(tmp_path):
+    table = frame(with_arrays(tmp_path, "high", 0.6), rows("low", [0.5]))
+    found = judge("difference", table, above=0, about="models")
+    assert found.verdict == "inconclusive"
+    assert "no per-example values of low_s0" in found.reason
+    table = frame(with_arrays(tmp_path, "high", 0.6), with_arrays(tmp_path, "low", 0.5))
+    wrong = judge("difference", table, above=0, about="models", array="other")
+    assert "is not the mean of its array 'other'" in wrong.reason
+    table = frame(with_arrays(tmp_path, "high", 0.6), with_arrays(tmp_path, "low", 0.5, count=200))
+    assert "[200, 400] examples" in judge("difference", table, above=0, about="models").reason
+
+
+# --- ratio ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [({"above": 0.8}, "confirmed"), ({"above": 1.1}, "contradicted"), ({"above": 0.9}, "inconclusive"),
+     ({"above": 0.85, "below": 0.95}, "confirmed"), ({"above": 0.95, "below": 0.99}, "contradicted")],
+)  # fmt: skip
+def test_ratio(options, verdict):
+    base = [0.5, 0.6, 0.4, 0.55, 0.45]
+    table = frame(rows("numerator", [0.9 * b + n for b, n in zip(base, NOISE)]), rows("denominator", base))
+    found = judge("ratio", table, **options)
+    assert found.verdict == verdict
+    assert found.effect == pytest.approx(0.9)
+
+
+def test_ratio_to_nothing_is_inconclusive():
+    table = frame(rows("numerator", around(0.5)), rows("denominator", [0.0] * SEEDS))
+    assert judge("ratio", table, above=1).verdict == "inconclusive"
+    table = frame(rows("numerator", [0.5]), rows("denominator", [0.0]))
+    assert judge("ratio", table, above=1).effect is None
+
+
+# --- ordering, monotone ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [((0.9, 0.5, 0.1), "confirmed"), ((0.9, 0.1, 0.5), "contradicted"), ((0.9, 0.5, 0.497), "inconclusive")],
+)
+def test_ordering(means, verdict):
+    # The last one's noise is its own, so that pairing does not remove it.
+    noises = (NOISE, NOISE, NOISE[::-1])
+    table = frame(*(rows(r, around(m, n)) for r, m, n in zip("abc", means, noises)))
+    found = judge("ordering", table, order=["a", "b", "c"])
+    assert found.verdict == verdict
+    assert found.tests == 2
+    kept = {"confirmed": 5, "contradicted": 0, "inconclusive": 3}[verdict]
+    assert f"whole order in {kept} of 5 seeds" in found.reason
+
+
+def test_ordering_with_a_margin():
+    table = frame(rows("a", around(0.9)), rows("b", around(0.5, NOISE[::-1])))
+    assert judge("ordering", table, order=["a", "b"], margin=0.3).verdict == "confirmed"
+    assert judge("ordering", table, order=["a", "b"], margin=0.5).verdict == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ({"direction": "up"}, "contradicted"),
+        ({"direction": "up", "until": 0.4}, "confirmed"),
+        ({"direction": "down"}, "contradicted"),
+        ({"direction": "down", "since": 0.4}, "confirmed"),
+        ({"direction": "up", "margin": -0.5}, "confirmed"),
+        ({"direction": "up", "until": 0.4, "margin": 0.4}, "inconclusive"),
+    ],
+)
+def test_monotone(options, verdict):
+    table = frame(
+        curve(
+            "values", {1.0: around(0.7), 0.1: around(0.4, NOISE[::-1]), 0.01: around(0.0), 0.4: around(0.9)}
+        )
+    )
+    assert judge("monotone", table, label="lambda", **options).verdict == verdict
+
+
+def test_monotone_does_not_mind_seeds_of_their_own():
+    """Steps between runs of different seeds are judged unpaired, in both directions."""
+    table = frame(
+        *(curve("values", {at: {10 * k + s: v for s, v in enumerate(around(m))}})
+          for k, (at, m) in enumerate(((0.1, 0.9), (0.4, 0.5))))
+    )  # fmt: skip
+    assert judge("monotone", table, label="lambda", direction="down").verdict == "confirmed"
+    assert judge("monotone", table, label="lambda", direction="up").verdict == "contradicted"
+
+
+def test_label_errors_name_the_label():
+    with pytest.raises(DataError, match="label 'lambda'"):
+        judge("monotone", frame(rows("values", [1.0])), label="lambda", direction="up")
+    with pytest.raises(DataError, match="two values of 'lambda'"):
+        judge("monotone", frame(curve("values", {0.1: [1.0]})), label="lambda", direction="up")
+
+
+# --- interior peak, crossing ---------------------------------------------------------------------------
+
+
+def peak_table(heights, noise=NOISE):
+    # Every place has the noise in another order: seeds are no common shift.
+    return frame(curve("values", {k / 10: around(h, list(np.roll(noise, k))) for k, h in enumerate(heights)}))
+
+
+@pytest.mark.parametrize(
+    ("heights", "options", "verdict"),
+    [
+        ((0.1, 0.5, 0.9, 0.6, 0.3), {}, "confirmed"),
+        ((0.1, 0.5, 0.9, 0.6, 0.3), {"at": 0.2}, "confirmed"),
+        ((0.1, 0.5, 0.9, 0.6, 0.3), {"rise": 0.7, "fall": 0.7}, "contradicted"),
+        ((0.1, 0.3, 0.5, 0.7, 0.9), {}, "contradicted"),
+        ((0.9, 0.3, 0.5, 0.3, 0.2), {}, "contradicted"),
+        ((0.9, 0.5, 0.1, 0.4, 0.8), {"peak": "min"}, "confirmed"),
+        ((0.5, 0.5, 0.5, 0.5, 0.5), {}, "inconclusive"),
+    ],
+)
+def test_interior_peak(heights, options, verdict):
+    assert judge("interior_peak", peak_table(heights), label="lambda", **options).verdict == verdict
+
+
+def test_interior_peak_says_where():
+    found = judge("interior_peak", peak_table((0.1, 0.5, 0.9, 0.6, 0.3)), label="lambda")
+    assert "highest mean at lambda=0.2" in found.reason
+    with pytest.raises(DataError, match=r"0\.4 inside the values"):
+        judge("interior_peak", peak_table((0.1, 0.5, 0.9, 0.6, 0.3)), label="lambda", at=0.4)
+
+
+def test_noise_makes_no_peak():
+    """Choosing the highest place in the seed that is measured would make a peak of one sd out of noise."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(500, 5, 12))  # repetitions, seeds, places
+    found = [_effects.at_best_of_others(matrix, slice(1, -1), end=0).mean() for matrix in noise]
+    assert np.mean(found) == pytest.approx(0, abs=0.1)
+    assert np.mean([matrix.max(1).mean() for matrix in noise]) > 1
+    known = _effects.at_best_of_others(noise[0], slice(1, -1), index=3, end=0)
+    assert known == pytest.approx(noise[0][:, 3] - noise[0][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("upper", "options", "verdict"),
+    [
+        ((0.9, 0.6, 0.2), {}, "confirmed"),
+        ((0.9, 0.6, 0.2), {"by": 10}, "confirmed"),
+        ((0.9, 0.6, 0.2), {"by": 1}, "contradicted"),
+        ((0.9, 0.8, 0.7), {}, "contradicted"),
+        ((0.3, 0.2, 0.1), {}, "contradicted"),
+        ((0.9, 0.7, 0.497), {}, "inconclusive"),
+        ((0.9, 0.6, 0.2), {"between": (1, 10)}, "confirmed"),
+        ((0.9, 0.6, 0.2), {"between": (0.1, 1)}, "contradicted"),
+        ((0.9, 0.6, 0.2), {"between": (1.8, 10), "scale": "log"}, "inconclusive"),
+    ],
+)
+def test_crossing(upper, options, verdict):
+    places = (0.1, 1.0, 10.0)
+    table = frame(
+        curve("upper", {at: around(h) for at, h in zip(places, upper)}),
+        curve("lower", {at: around(0.5, NOISE[::-1]) for at in places}),
+    )
+    assert judge("crossing", table, label="lambda", **options).verdict == verdict
+
+
+def test_place_of_the_crossing_is_interpolated():
+    table = frame(
+        curve("upper", {0.0: [1.0] * 3, 1.0: [0.0] * 3}), curve("lower", {0.0: [0.25] * 3, 1.0: [0.25] * 3})
+    )
+    assert "crossing at lambda = 0.75 [0.75, 0.75]" in judge("crossing", table, label="lambda").reason
+    with pytest.raises(DataError, match="the same for both roles"):
+        judge("crossing", frame(curve("upper", {0.0: [1.0]}), curve("lower", {1.0: [1.0]})), label="lambda")
+
+
+# --- correlation ----------------------------------------------------------------------------------------
+
+
+def correlated(slope, noise=0.05, other=None, spread=0.3):
+    rng = np.random.default_rng(1)
+    x = {at: [at + 0.01 * s for s in range(SEEDS)] for at in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
+    y = {at: [slope * v + noise * rng.normal() for v in values] for at, values in x.items()}
+    parts = [curve("x", x, group="g"), curve("y", y, group="g")]
+    if other is not None:
+        z = {at: [other * v + spread * rng.normal() for v in values] for at, values in x.items()}
+        parts.append(curve("other", z, group="g"))
+    return frame(*parts)
+
+
+@pytest.mark.parametrize("method", ["pearson", "spearman"])
+@pytest.mark.parametrize(
+    "how", [{"over": "runs"}, {"over": "runs", "interval": "bootstrap"}, {"over": "seeds"}]
+)
+def test_correlation(method, how):
+    table = correlated(1.0)
+    assert judge("correlation", table, method=method, above=0.8, **how).verdict == "confirmed"
+    assert judge("correlation", table, method=method, below=0, **how).verdict == "contradicted"
+    weak = correlated(0.05, noise=0.1)
+    assert judge("correlation", weak, method=method, above=0.2, **how).verdict == "inconclusive"
+
+
+def test_correlation_with_a_label_and_with_too_few_seeds():
+    table = correlated(-1.0)
+    found = judge("correlation", table[table["role"] == "y"], x_label="lambda", method="spearman", below=-0.8)
+    assert (found.verdict, found.n_seeds) == ("confirmed", SEEDS)
+    few = table[table["seed"] < 2]
+    assert judge("correlation", few, below=-0.8).verdict == "inconclusive"
+    with pytest.raises(DataError, match="label 'eps'"):
+        judge("correlation", table, x_label="eps", above=0)
+
+
+def test_one_quantity_more_correlated_than_another():
+    assert judge("correlation", correlated(1.0, other=0.1), above=0).verdict == "confirmed"
+    assert judge("correlation", correlated(1.0, other=0.1), below=0).verdict == "contradicted"
+    assert (
+        judge("correlation", correlated(1.0, noise=0.3, other=1.0, spread=0.02), above=0).verdict
+        == "inconclusive"
+    )
+
+
+def test_correlation_with_a_constant_is_inconclusive():
+    table = frame(curve("x", {k: [0.5] * 3 for k in (1.0, 2.0, 3.0)}, group="g"),
+                  curve("y", {k: [k] * 3 for k in (1.0, 2.0, 3.0)}, group="g"))  # fmt: skip
+    found = judge("correlation", table, above=0.5)
+    assert (found.verdict, found.effect) == ("inconclusive", None)
+    assert "the same in all 9 runs" in found.reason
+
+
+# --- within, spread, all_seeds --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ({"low": 0.2, "high": 0.4}, "confirmed"),
+        ({"high": 0.1}, "contradicted"),
+        ({"low": 0.3}, "inconclusive"),
+    ],
+)
+def test_within(options, verdict):
+    assert judge("within", frame(rows("value", around(0.3))), **options).verdict == verdict
+
+
+def test_within_includes_its_ends_and_judges_every_group():
+    table = frame(rows("value", [1.0] * 3, "a"), rows("value", [0.9] * 3, "b"))
+    assert judge("within", table[table["group"] == "a"], low=1.0).verdict == "confirmed"
+    assert judge("within", table, low=1.0).verdict == "contradicted"
+    assert judge("within", table, low=1.0, groups="max").verdict == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("below", "verdict"), [(0.1, "confirmed"), (0.003, "contradicted"), (0.012, "inconclusive")]
+)
+def test_spread(below, verdict):
+    found = judge("spread", frame(rows("values", around(0.8))), below=below)
+    assert found.verdict == verdict
+    assert found.effect == pytest.approx(np.std(NOISE, ddof=1))
+
+
+def test_spread_of_two_seeds_is_unknown():
+    assert judge("spread", frame(rows("values", [0.1, 0.2])), below=1).verdict == "inconclusive"
+
+
+def test_all_seeds():
+    def table(values):
+        return frame(rows("high", values), rows("low", [0.0] * len(values)))
+
+    assert judge("all_seeds", table([0.5] * 6), above=0.4).verdict == "confirmed"
+    five = judge("all_seeds", table([0.5] * 5), above=0.4)
+    assert (five.verdict, five.measured) == ("inconclusive", "5 of 5 seeds")
+    assert "at least 48% of further ones" in five.reason
+    assert judge("all_seeds", table([0.5] * 5), above=0.4, share=0.4).verdict == "confirmed"
+    missed = judge("all_seeds", table([0.5] * 9 + [0.3]), above=0.4)
+    assert (missed.verdict, missed.measured) == ("contradicted", "9 of 10 seeds")
+    assert judge("all_seeds", table([0.3, 0.5]), above=0.4).verdict == "inconclusive"
+
+
+def test_rules_can_be_checked_without_importing_them():
+    for name in plugins.names("claims"):
+        parsed = plugins.config_class("claims", name).model_json_schema()
+        assert parsed == plugins.load("claims", name).Config.model_json_schema()
