@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test lint format dag clean-demo
+.PHONY: install demo test lint format generated dag
 
 install: $(BIN)/.installed
 
@@ -37,6 +37,11 @@ format: install
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow/rules
+
+# Files made from the sources: JSON schemas, conda environments. Tests hold them together.
+generated: install
+	python workflow/scripts/schemas.py
+	python workflow/scripts/environments.py
 
 # The graph of the rules, and of one figure, as mermaid text in docs/rulegraph.md.
 dag: install

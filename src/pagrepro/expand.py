@@ -21,6 +21,7 @@ def expand(config: dict[str, Any], root: Path = Path(".")) -> Expansion:
 
 
 def expand_loaded(loaded: Configuration, root: Path = Path(".")) -> Expansion:
+    """As `expand`, of configuration files that were read before."""
     declared = declare(loaded)
     found = Resolver(loaded, declared, root).everything()
     found.groups = {name: _group(name, declared, found) for name in declared.groups}
@@ -76,6 +77,7 @@ def _group_table(paper: str, groups: tuple[str, ...] | list[str], found: Expansi
 
 
 def short_name(paper: str, group: str) -> str:
+    """Name of a group without its paper: that of another paper keeps it."""
     return group.removeprefix(f"{paper}.")
 
 
@@ -137,4 +139,5 @@ def _part_reason(item: Any, part: Any, found: Expansion) -> str | None:
 
 
 def config_error_for_packs(tier: str, name: str, found: object, allowed: str) -> ConfigError:
+    """An error in the declaration of a tier's pack."""
     return ConfigError(f"config/tiers/{tier}.yaml", f"packs.{name}", found, allowed)

@@ -44,6 +44,7 @@ class Verdict:
 
 
 def not_testable(reason: str) -> Verdict:
+    """The verdict on a claim that has nothing to be judged by."""
     return Verdict(NOT_TESTABLE, None, None, 0, "", reason, tests=0)
 
 

@@ -77,6 +77,7 @@ def finite_json(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any, write: Writer = write_atomic) -> None:
+    """Write a JSON file; numbers that are not finite become null."""
     write(path, json_bytes(value))
 
 

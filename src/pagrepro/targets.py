@@ -148,7 +148,8 @@ class Files:
         found: dict[str, None] = {}
         for member in job.members:
             found |= dict.fromkeys(self._member_inputs(member))
-        return [path for path in found if path not in set(self.outputs(job))]
+        own = set(self.outputs(job))
+        return [path for path in found if path not in own]
 
     def _member_inputs(self, member: Run | Field | Evaluation) -> list[str]:
         spec, found = member.spec, []

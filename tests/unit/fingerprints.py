@@ -1,13 +1,14 @@
-"""A few numbers per numeric plugin, computed in float64 on tiny inputs, compared with tests/fingerprints.json.
+"""A few numbers per numeric plugin, made in float64 on tiny inputs, compared with tests/fingerprints.json.
 
-A job runs again when the REVISION of a module behind it changed, and only then: numbers that change under the
-same REVISION would leave old results beside new ones. `python tests/unit/fingerprints.py --write` records new
-numbers, and refuses those that changed without a REVISION. (Changed the input of a case here? Rename the case.)
+A job runs again when the REVISION of a module behind it changed, and only then: numbers that change under
+the same REVISION would leave old results beside new ones. `python tests/unit/fingerprints.py --write` records
+new numbers, and refuses those that changed without a REVISION. (Changed the input of a case here? Then give
+the case another name.)
 
-A fingerprint is {case: [sum, dot product with a fixed vector, sum of magnitudes]}. Everything runs with float64
-as default type, so that processors and thread counts agree to 1e-9 of the magnitude; inputs come from formulas
-or from the package's own generators. Sources copy tensors and claims state verdicts: they have tests of their
-own and no fingerprint.
+A fingerprint is {case: [sum, dot product with a fixed vector, sum of magnitudes]}. Everything runs with
+float64 as default type, so that processors and thread counts agree to 1e-9 of the magnitude; inputs come from
+formulas or from the package's own generators. Sources copy tensors and claims state verdicts: they have tests
+of their own and no fingerprint.
 """
 
 import argparse
@@ -48,6 +49,8 @@ RTOL = 1e-9
 CPU = torch.device("cpu")
 
 Cases = dict[str, list[float]]
+# case -> options of the plugin
+Variants = dict[str, dict[str, Any]]
 
 
 # --- numbers ---------------------------------------------------------------------------------------
@@ -145,9 +148,7 @@ def pgd() -> Cases:
     return cases
 
 
-def objective_cases(
-    name: str, variants: dict[str, dict[str, Any]], augmented: Augment | None = None
-) -> Cases:
+def objective_cases(name: str, variants: Variants, augmented: Augment | None = None) -> Cases:
     x, y, g = examples(5)
     cases = {}
     for case, options in variants.items():
@@ -198,7 +199,7 @@ def adversarial_training() -> Cases:
     )
 
 
-def model_cases(name: str, shape: tuple[int, ...], variants: dict[str, dict[str, Any]]) -> Cases:
+def model_cases(name: str, shape: tuple[int, ...], variants: Variants) -> Cases:
     cases = {}
     for case, options in variants.items():
         torch.manual_seed(0)
@@ -268,7 +269,7 @@ def external() -> Cases:
 
 
 def fitted() -> Cases:
-    """Five steps of the real loop: order, seeds, schedule, moving average, last batch smaller."""
+    """Six steps of the real loop: order, seeds, schedule, moving average, last batch smaller."""
     x, y = 6 * pattern(13, 2) - 3, torch.arange(13) % 2
     task = task_options(
         model={"name": "toy_mlp", "hidden": [6]}, objective={"name": "cross_entropy"}, augment={}
@@ -294,9 +295,7 @@ def fitted() -> Cases:
 # --- fields and evaluations ------------------------------------------------------------------------
 
 
-def field_cases(
-    name: str, variants: dict[str, dict[str, Any]], stored: torch.dtype = torch.uint8, **inputs: Any
-) -> Cases:
+def field_cases(name: str, variants: Variants, stored: torch.dtype = torch.uint8, **inputs: Any) -> Cases:
     """The tensors of a field, and what is read from it at another x."""
     x, y = pattern(12, *IMAGE), torch.arange(12) % 3
     x = (256 * x).to(torch.uint8) if stored == torch.uint8 else x
@@ -332,7 +331,7 @@ def teacher_gradient() -> Cases:
     return field_cases("teacher_gradient", variants, torch.float64, teacher=teacher)
 
 
-def measured(name: str, request: MeasureRequest, variants: dict[str, dict[str, Any]]) -> Cases:
+def measured(name: str, request: MeasureRequest, variants: Variants) -> Cases:
     cases = {}
     for case, options in variants.items():
         module, config = module_and_config("evaluations", name, **options)
@@ -419,9 +418,7 @@ class Formula:
         return values
 
 
-def data_cases(
-    name: str, files: dict[str, Path], variants: dict[str, dict[str, Any]], seed: int = 0
-) -> Cases:
+def data_cases(name: str, files: dict[str, Path], variants: Variants, seed: int = 0) -> Cases:
     cases = {}
     for case, options in variants.items():
         parts = build("data", name, files, seed, **options)

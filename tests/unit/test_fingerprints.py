@@ -40,9 +40,7 @@ def test_numbers_change_only_with_a_revision(recorded, new):
 
 def test_the_file_is_up_to_date(recorded, new):
     stale = out_of_date(recorded, new)
-    assert not stale, (
-        f"tests/fingerprints.json is not that of the code in {stale}: {HOW}; note it in CHANGELOG.md"
-    )
+    assert not stale, f"tests/fingerprints.json is out of date in {stale}: {HOW}, note it in CHANGELOG.md"
 
 
 def test_the_file_is_written_by_the_program(recorded):

@@ -91,11 +91,11 @@ class Server:
 
 
 class Sandbox:
-    """The workflow's code in `root`, and the configuration that `tiny` writes there."""
+    """The workflow's code in `root`, and the configuration that `tiny` writes there (None: the repository's)."""
 
     def __init__(self, root: Path, tiny: Any, server: Server) -> None:
         self.root, self.tiny, self.server = root, tiny, server
-        for name in CODE:
+        for name in CODE if tiny else (*CODE, "config"):
             place = root / name
             if (REPOSITORY / name).is_dir():
                 shutil.copytree(REPOSITORY / name, place, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -103,16 +103,16 @@ class Sandbox:
                 shutil.copy2(REPOSITORY / name, place)
 
     def snakemake(self, *arguments: str) -> Ended:
-        """A real run: `snakemake --cores 2 --config tier=tiny <arguments>`."""
+        """A real run: `snakemake --cores 2 <arguments>`, of tier tiny if they name no other."""
         return self._run("--cores", "2", *arguments)
 
     def dry(self, *arguments: str) -> Ended:
         return self._run("-n", *arguments)
 
     def _run(self, *arguments: str) -> Ended:
-        self.tiny.write(self.root)
-        if "--config" not in arguments:
-            arguments = (*arguments, "--config", "tier=tiny")
+        if self.tiny:
+            self.tiny.write(self.root)
+            arguments = arguments if "--config" in arguments else (*arguments, "--config", "tier=tiny")
         return self.server.run(self.root, self.root / "src", self.root / "snakemake.txt", *arguments)
 
     @property

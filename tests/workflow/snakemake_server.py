@@ -41,6 +41,7 @@ def run(request: dict) -> None:
 
 
 if __name__ == "__main__":
+    snakemake.cli.get_argument_parser()  # looks for Snakemake's own plugins and imports them
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()

@@ -143,7 +143,8 @@ def test_an_edited_member_of_a_pack_is_fitted_and_the_others_are_put_back(
     content = weights.read_bytes()
     sandbox.tiny.paper["settings"]["members"][1]["lr"] = 0.02
 
-    ended = sandbox.snakemake("tiny_table1")
+    target = "results/tiny/evaluations/line_plain_s1/clean.json"
+    ended = sandbox.snakemake(target)
 
     assert ended.status == 0, ended.text
     assert costly(ended) == ["evaluate_pack_plain_results_0", "train_pack_plain_0"]
@@ -157,7 +158,7 @@ def test_an_edited_member_of_a_pack_is_fitted_and_the_others_are_put_back(
     measured = sandbox.log("evaluate/pack_plain_results_0")
     assert "line_plain_s0/clean: kept from an earlier job" in measured
     assert "line_plain_s1/clean: kept" not in measured
-    assert nothing(sandbox.dry("tiny_table1"))
+    assert nothing(sandbox.dry(target))
 
 
 def test_a_new_run_is_the_only_one_trained(finished: Sandbox) -> None:

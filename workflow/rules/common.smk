@@ -27,6 +27,9 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+# Conda environments hold the dependencies only, and Snakemake clears PYTHONPATH in them.
+shell.prefix('export PYTHONPATH="$PWD/src"; ')
+
 TIER = CONFIGURATION.settings.tier
 LAYOUT = Layout(Path("results") / TIER)
 FILES = targets.Files(EXPANSION, LAYOUT)

@@ -31,3 +31,16 @@ rule preview:
         "../../envs/plots.yaml"
     shell:
         'python workflow/scripts/preview.py --config "$PAGREPRO_CONFIG" 2>&1 | tee {log:q}'
+
+
+# What the tier would cost: jobs, hours and disk per rule and paper. Runs nothing.
+rule plan:
+    log:
+        "<results>/logs/plan.log",
+    conda:
+        "../../envs/torch.yaml"
+    localrule: True
+    params:
+        config=canonical_json(dict(config)),
+    shell:
+        "python workflow/scripts/plan.py --config {params.config:q} 2>&1 | tee {log:q}"

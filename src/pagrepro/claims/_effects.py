@@ -137,9 +137,10 @@ def _example_means(column: Column, array: str) -> np.ndarray | str:
             values = read_array(Path(row.arrays), array).astype(float)
         except KeyError:
             return f"no array {array!r} of {row.run}"
-        if values.ndim != 1 or not math.isclose(np.nanmean(values), row.value, rel_tol=1e-5, abs_tol=1e-7):
+        if values.ndim > 2 or not math.isclose(np.nanmean(values), row.value, rel_tol=1e-5, abs_tol=1e-7):
             return f"{row.quantity} of {row.run} is not the mean of its array {array!r}"
-        found.append(values)
+        # Several values per example (one per class): the example is what is resampled.
+        found.append(values if values.ndim == 1 else np.nanmean(values, axis=1))
     if len({len(values) for values in found}) != 1:
         return f"runs of {column.name} were measured on different examples"
     return np.mean(found, axis=0)
@@ -174,6 +175,7 @@ def together(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
 
 
 def with_reason(verdict: Verdict, more: str) -> Verdict:
+    """The verdict with `more` at the end of its reason."""
     return replace(verdict, reason=f"{verdict.reason}; {more}")
 
 

@@ -7,6 +7,7 @@ independent robust classifier, and its perturbations should not be high-frequenc
 
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import field_validator
 from torch import Tensor
@@ -46,7 +47,8 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
     accuracy on the originals).
 
     arrays: images (N, C, *shape) uint8, the image made towards each class, label's own included; originals
-    (N, *shape) uint8; labels (N,); success (N, C) bool; judged (N, C) bool with a judge.
+    (N, *shape) uint8; labels (N,); success (N, C) bool; high_frequency_by_image (N,) and, with a
+    judge, judged (N, C) bool and judged_by_image (N,): means over the targets of an image.
     Raises DataError for data that are not images in [0, 1].
     """
     if request.x.dim() != 4 or (request.low, request.high) != (0.0, 1.0):
@@ -67,27 +69,48 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
         values["judge_share"] = found["judged"][other].double().mean().item()
         values["judge_original"] = found["judge_original"].double().mean().item()
         arrays["judged"] = found["judged"].numpy()
+    arrays |= _by_image(found, other)
     arrays |= {"originals": _stored(request.x).cpu().numpy(), "labels": request.y.cpu().numpy()}
     flags = ["no_perturbation_at_all"] if values["high_frequency"] != values["high_frequency"] else []
     return Measurement(values, arrays, flags)
 
 
+def _by_image(found: dict[str, Tensor], other: Tensor) -> dict[str, np.ndarray]:
+    """Means over the targets of each image (N,), what a bootstrap over images needs."""
+    kinds = {"judged": "judged_by_image", "high_frequency": "high_frequency_by_image"}
+    return {
+        name: found[kind].double().where(other, torch.nan).nanmean(1).numpy()
+        for kind, name in kinds.items()
+        if kind in found
+    }
+
+
 def _batch(
     attack: Any, judge: Any, request: MeasureRequest, start: int, x: Tensor, y: Tensor
 ) -> dict[str, Tensor]:
-    """Images towards every class for one batch; tensors (B, C, ...)."""
-    found: dict[str, list[Tensor]] = {k: [] for k in ("images", "success", "high_frequency", "l2", "judged")}
-    for t in range(request.classes):
-        target = torch.full_like(y, t)
-        generator = seeding.generator(request.seed, "attack", start, t, device=x.device)
-        x_adv = attack.perturb(request.model, x, target, generator, low=request.low, high=request.high)
-        found["images"].append(_stored(x_adv))
-        found["success"].append(predicted(logits(request.model, x_adv, len(x))) == t)
-        found["high_frequency"].append(high_frequency(x_adv - x))
-        found["l2"].append((x_adv - x).flatten(1).norm(dim=1))
-        if judge is not None:
-            found["judged"].append(predicted(logits(judge, x_adv, len(x))) == t)
-    joined = {name: torch.stack(columns, 1) for name, columns in found.items() if columns}
+    """Images towards every class for one batch; tensors (B, C, ...).
+
+    All pairs (image, target) are attacked together, as many at once as the request's batch size: a small
+    network is bound by the number of steps, not by their size.
+    """
+    n, classes = len(x), request.classes
+    sources = x.repeat_interleave(classes, 0)
+    targets = torch.arange(classes, device=x.device).repeat(n)
+    generator = seeding.generator(request.seed, "attack", start, device=x.device)
+    pieces = zip(sources.split(request.batch_size), targets.split(request.batch_size))
+    x_adv = torch.cat(
+        [attack.perturb(request.model, s, t, generator, low=request.low, high=request.high) for s, t in pieces]
+    )
+    delta = x_adv - sources
+    found = {
+        "images": _stored(x_adv),
+        "success": predicted(logits(request.model, x_adv, request.batch_size)) == targets,
+        "high_frequency": high_frequency(delta),
+        "l2": delta.flatten(1).norm(dim=1),
+    }
+    if judge is not None:
+        found["judged"] = predicted(logits(judge, x_adv, request.batch_size)) == targets
+    joined = {name: values.unflatten(0, (n, classes)) for name, values in found.items()}
     if judge is not None:
         joined["judge_original"] = predicted(logits(judge, x, len(x))) == y
     return joined

@@ -17,6 +17,9 @@ from pagrepro.request import FieldRequest
 
 REVISION = 1
 
+# Axes of what is stored, for the estimate of disk space.
+STORES = ("classes", "pixels")
+
 # These tensors are the same in every shard, and no value depends on the row: any examples can be read.
 SHARED = ("means", "scales")
 ANY_ROWS = True

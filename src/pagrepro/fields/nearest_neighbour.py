@@ -29,6 +29,9 @@ from pagrepro.seeding import generator
 
 REVISION = 1
 
+# Axes of what is stored, for the estimate of disk space.
+STORES = ("rows", "classes")
+
 # These tensors are the same in every shard; `neighbours` has one row per example.
 SHARED = ("pool", "pool_rows")
 

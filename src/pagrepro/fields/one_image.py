@@ -23,6 +23,9 @@ from pagrepro.seeding import generator
 
 REVISION = 1
 
+# Axes of what is stored, for the estimate of disk space.
+STORES = ("classes", "pixels")
+
 # These tensors are the same in every shard, and no value depends on the row: any examples can be read.
 SHARED = ("rows", "images")
 ANY_ROWS = True

@@ -19,6 +19,9 @@ from pagrepro.request import FieldRequest
 
 REVISION = 1
 
+# Axes of what is stored, for the estimate of disk space.
+STORES = ("rows", "classes", "pixels")
+
 ROLES = {"teacher": "run"}
 
 # Gradients below this norm have no direction in single precision: they are stored as zero (no target).

@@ -35,6 +35,7 @@ class Cell:
 
 
 def chosen(results: Sequence[Result], where: dict[str, Any]) -> list[Result]:
+    """The results whose runs have all of these labels."""
     return [r for r in results if all(r.labels.get(key) == value for key, value in where.items())]
 
 
@@ -106,6 +107,7 @@ def check_labels(
 
 
 def number(mean: float, sd: float, digits: int) -> str:
+    """`75.50 ± 1.20`, or a dash where there is no number."""
     if not math.isfinite(mean):
         return "–"
     return f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if math.isfinite(sd) else "")
@@ -119,6 +121,7 @@ def long_row(row: str, column: str, published: Published, cell: Cell, tier: str)
 
 
 def long_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The long form of a table from its lines."""
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS))
 
 

@@ -1,6 +1,7 @@
 """Weights made elsewhere: converted by an adapter, never fitted.
 
-`convert.py` writes the same files for such a run as a fit does, so everything downstream treats it alike.
+The public models that the papers compare with. `convert.py` writes the same files for such a run as a fit
+does, so everything downstream treats it alike.
 """
 
 from torch import nn
@@ -10,6 +11,9 @@ from pagrepro.options import Strict, plugin
 
 REVISION = 1
 ROLES = {"file": "source"}
+
+# A run of this task has no `fit`.
+CONVERTED = True
 
 
 class Config(Strict):
