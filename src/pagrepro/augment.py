@@ -25,7 +25,7 @@ class Draw:
     fill: float
 
     def apply(self, x: Tensor, fill: float | None = None) -> Tensor:
-        """Crop and flip x (B, ..., H, W); linear in x. `fill` replaces the padding value (0 for directions)."""
+        """Crop and flip x (B, ..., H, W); linear in x. `fill`: another padding value (0 for directions)."""
         value = self.fill if fill is None else fill
         p = self.padding
         x = torch.nn.functional.pad(x, (p, p, p, p), value=value)

@@ -44,9 +44,13 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = [loader.construct_object(key) for key in keys]
     twice = {key for key in seen if seen.count(key) > 1}
     if twice:
-        raise yaml.constructor.ConstructorError(problem=f"key given twice: {twice}", problem_mark=node.start_mark)
+        raise yaml.constructor.ConstructorError(
+            problem=f"key given twice: {twice}", problem_mark=node.start_mark
+        )
     loader.flatten_mapping(node)
-    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+    return {
+        loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value
+    }
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -79,7 +83,7 @@ def check(model: type[Model], value: Any, file: str | Path, *where: str) -> Mode
 
 
 def load(config: dict[str, Any], root: Path = Path(".")) -> Configuration:
-    """Check `config/` under `root`; `config` is what Snakemake made of config.yaml, profile and command line."""
+    """Check `config/` under `root`; `config`: config.yaml, profile and command line as one."""
     folder = root / "config"
     tiers = sorted(p.stem for p in (folder / "tiers").glob("*.yaml"))
     if config.get("tier") not in tiers:
@@ -110,7 +114,9 @@ def _paper(key: str, folder: Path, tier: Tier, tier_file: Path) -> Paper:
     try:
         settings = overlay(content.get("settings") or {}, tier.settings.get(key, {}))
     except TemplateError as error:
-        raise ConfigError(tier_file, f"settings.{key}", str(error), f"keys of `settings` in {file}") from error
+        raise ConfigError(
+            tier_file, f"settings.{key}", str(error), f"keys of `settings` in {file}"
+        ) from error
     return Paper(key, str(file), settings, {k: v or {} for k, v in content.items() if k != "settings"})
 
 
@@ -131,4 +137,6 @@ def _check_sources(
             raise ConfigError(tier_file, "unavailable", source, known)
     for source in settings.paths:
         if source not in content.sources:
-            raise ConfigError(datasets_file.parent / "config.yaml", f"paths.{source}", "unknown source", known)
+            raise ConfigError(
+                datasets_file.parent / "config.yaml", f"paths.{source}", "unknown source", known
+            )

@@ -22,7 +22,7 @@ class Part:
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y) or self.y.dtype != torch.int64:
             raise ValueError(
-                f"part with x {tuple(self.x.shape)} {self.x.dtype} and y {tuple(self.y.shape)} {self.y.dtype}:"
+                f"part with x {tuple(self.x.shape)} and y {tuple(self.y.shape)} {self.y.dtype}:"
                 " expected as many labels as examples, labels int64"
             )
 

@@ -176,6 +176,8 @@ def expand_groups(paper: Paper, where: str, patterns: Any, found: Declarations) 
         full = pattern if "." in pattern else f"{paper.key}.{pattern}"
         hits = [name for name in found.groups if matches(full, name)]
         if not hits:
-            raise ConfigError(paper.file, where, repr(pattern), ", ".join(found.groups) or "no group is declared")
+            raise ConfigError(
+                paper.file, where, repr(pattern), ", ".join(found.groups) or "no group is declared"
+            )
         names += [name for name in hits if name not in names]
     return names

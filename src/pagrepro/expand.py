@@ -130,7 +130,10 @@ def _part_reason(item: Any, part: Any, found: Expansion) -> str | None:
                     f"parts ({part.label}).select.{role}.evaluation", selection.evaluation,
                     f"an evaluation of {group.name}",
                 )  # fmt: skip
-            if part.only_on and (group.dataset, group.network) != (part.only_on.dataset, part.only_on.network):
+            if part.only_on and (group.dataset, group.network) != (
+                part.only_on.dataset,
+                part.only_on.network,
+            ):
                 return (
                     f"an absolute value of {part.only_on.dataset} with {part.only_on.network};"
                     f" this tier used {group.dataset} with {group.network}"

@@ -167,11 +167,16 @@ def _table_html(rows: pd.DataFrame) -> str:
     lines = [_line_html("th", heads)]
     for r in rows.itertuples():
         fields = (r.statement, r.published, r.measured, r.n_seeds, r.reason, r.place)
-        cells = [escape(_text(value)) for value in fields]
+        # One line per comparison: a claim may be made of many.
+        cells = [escape(_text(value)).replace("; ", ";<br>") for value in fields]
         lines.append(_line_html("td", (escape(str(r.claim)), _badge(r.verdict), *cells)))
     return '<table style="border-collapse:collapse">' + "\n".join(lines) + "</table>"
 
 
 def _line_html(tag: str, cells: Sequence[str]) -> str:
     style = "border:1px solid #bbb;padding:.3em .6em;text-align:left;vertical-align:top"
-    return "<tr>" + "".join(f'<{tag} style="{style}">{cell}</{tag}>' for cell in cells) + "</tr>"
+    wide = ";min-width:16em" if tag == "th" else ""
+    columns = [wide if cell in ("statement", "published", "measured", "reason") else "" for cell in cells]
+    return (
+        "<tr>" + "".join(f'<{tag} style="{style}{w}">{c}</{tag}>' for c, w in zip(cells, columns)) + "</tr>"
+    )

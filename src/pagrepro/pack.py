@@ -24,7 +24,7 @@ MAX_ARGUMENT = 120_000
 
 @dataclass(frozen=True)
 class Job:
-    """One process. `shape` tells which files each member writes; jobs of one shape and size one share a rule."""
+    """One process. `shape` tells which files each member writes; unpacked jobs of one shape share a rule."""
 
     stage: str
     name: str
@@ -55,13 +55,17 @@ def member_json(stage: str, member: Run | Field | Evaluation) -> dict[str, Any]:
 
 def job_json(job: Job) -> str:
     """The `--spec` argument of a job's script."""
-    return checked_length(job.name, canonical_json([member_json(job.stage, member) for member in job.members]))
+    return checked_length(
+        job.name, canonical_json([member_json(job.stage, member) for member in job.members])
+    )
 
 
 def checked_length(what: str, text: str) -> str:
     """`text`, if it fits into one command-line argument; otherwise a UserError."""
     if len(text) > MAX_ARGUMENT:
-        raise UserError(f"{what}: its spec has {len(text)} characters, at most {MAX_ARGUMENT} fit into one command")
+        raise UserError(
+            f"{what}: its spec has {len(text)} characters, at most {MAX_ARGUMENT} fit into one command"
+        )
     return text
 
 
@@ -158,7 +162,16 @@ def _evaluation_jobs(
     found: list[Job] = []
     for evaluation in expansion.evaluations.values():
         if evaluation.apart:
-            found.append(Job("evaluate", evaluation.name, (evaluation,), _suite_shape([evaluation]), None, evaluation.cost))
+            found.append(
+                Job(
+                    "evaluate",
+                    evaluation.name,
+                    (evaluation,),
+                    _suite_shape([evaluation]),
+                    None,
+                    evaluation.cost,
+                )
+            )
         else:
             suites.setdefault((evaluation.run, evaluation.depth), []).append(evaluation)
     for pack in (p for p in packs if p.stage == "evaluate"):

@@ -31,6 +31,7 @@ LIGHT_MODULES = (
 )  # fmt: skip
 
 
+@functools.cache
 def names(kind: str) -> list[str]:
     """Names of all plugins of one kind, sorted."""
     return sorted(p.stem for p in (PACKAGE / kind).glob("*.py") if not p.stem.startswith("_"))
@@ -82,10 +83,8 @@ def config_class(kind: str, name: str) -> type[Strict]:
     keep = [
         node
         for node in _tree(path).body
-        if isinstance(node, ast.ClassDef)
-        and _is_option_class(node)
-        or isinstance(node, ast.ImportFrom)
-        and node.module in LIGHT_MODULES
+        if (isinstance(node, ast.ClassDef) and _is_option_class(node))
+        or (isinstance(node, ast.ImportFrom) and node.module in LIGHT_MODULES)
     ]
     namespace: dict[str, Any] = {"__name__": f"pagrepro.{kind}.{name}"}
     exec(compile(ast.Module(keep, []), str(path), "exec"), namespace)
@@ -152,6 +151,7 @@ def _module_file(dotted: str) -> Path | None:
     return init if init.is_file() and path != PACKAGE else None
 
 
+@functools.cache
 def revisions(*modules: str) -> dict[str, int]:
     """Revision of every module with a REVISION in the import closure of the given modules.
 
@@ -168,7 +168,7 @@ def revisions(*modules: str) -> dict[str, int]:
 
 @functools.cache
 def closure(*modules: str) -> tuple[Path, ...]:
-    """Files of this package that the given modules import, directly or through others, and they themselves."""
+    """Files of this package that the given modules import, directly or through others, and themselves."""
     todo = [_module_file(f"{PACKAGE.name}.{m}") or _missing(m) for m in modules]
     seen: set[Path] = set()
     while todo:
@@ -188,8 +188,10 @@ def mentioned(spec: Any) -> list[str]:
 
     `{"model": {"name": "toy_mlp"}}` mentions `models.toy_mlp`: the key is the kind in the singular.
     """
-    singular = {"model": "models", "objective": "objectives", "attack": "attacks", "task": "tasks",
-                "measure": "evaluations", "field": "fields", "data": "data", "adapter": "sources"}  # fmt: skip
+    singular = {
+        "model": "models", "objective": "objectives", "attack": "attacks", "task": "tasks",
+        "measure": "evaluations", "field": "fields", "data": "data", "adapter": "sources",
+    }  # fmt: skip
     found: list[str] = []
     if isinstance(spec, dict):
         for key, value in spec.items():

@@ -31,7 +31,7 @@ class LoadedField:
 
 @dataclass(frozen=True)
 class FieldRequest:
-    """One shard to compute: `rows` of the split (x, y). x as stored (uint8 images or float), range [low, high]."""
+    """One shard to compute: `rows` of the split (x, y). x: uint8 images or float, in [low, high]."""
 
     x: Tensor
     y: Tensor

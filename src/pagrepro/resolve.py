@@ -1,4 +1,4 @@
-"""Declarations -> specs: inputs found, roles checked, hashes computed, the unavailable taken out. Torch-free."""
+"""Declarations -> specs: inputs found, roles checked, hashes computed, the unavailable removed. Torch-free."""
 
 import hashlib
 from pathlib import Path
@@ -22,7 +22,9 @@ class Resolver:
     def __init__(self, configuration: Configuration, declared: Declarations, root: Path):
         self.configuration, self.declared, self.root = configuration, declared, root
         self.catalogue = configuration.sources_and_datasets
-        self.out = Expansion(configuration.settings.tier, self.catalogue, paths=dict(configuration.settings.paths))
+        self.out = Expansion(
+            configuration.settings.tier, self.catalogue, paths=dict(configuration.settings.paths)
+        )
         self._done: dict[tuple[str, ...], Any] = {}
         self._open: list[tuple[str, ...]] = []
         self._first: dict[tuple[str, str], str] = {}
@@ -72,7 +74,9 @@ class Resolver:
         content = {"source": name, "filename": source.filename, "hash": source.hash}
         if name in settings.paths:
             return content
-        offline = settings.offline_dir and source.offline and Path(settings.offline_dir, source.offline).exists()
+        offline = (
+            settings.offline_dir and source.offline and Path(settings.offline_dir, source.offline).exists()
+        )
         private = source.needs in ("licence", "user_path") or source.hash is None
         if name in self.configuration.tier.unavailable or (private and not offline):
             raise Unavailable(f"{name} ({source.description}) is not at hand; {source.how}".rstrip("; "))
@@ -110,8 +114,10 @@ class Resolver:
 
     # --- inputs ------------------------------------------------------------------------------
 
-    def _inputs(self, declared: Declared[Any], chosen: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
-        """Resolve `inputs`; `chosen` is the part of the spec that names plugins, `rows` its data set and split."""
+    def _inputs(
+        self, declared: Declared[Any], chosen: dict[str, Any], rows: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Resolve `inputs`; `chosen`: the part of the spec that names plugins; `rows`: data set and split."""
         given = declared.template.inputs
         wanted: dict[str, str] = {}
         for module in plugins.mentioned(chosen):
@@ -157,9 +163,11 @@ class Resolver:
     def _check_data(
         self, declared: Declared[Any], key: str, kind: str, found: Run | Field, rows: dict[str, Any]
     ) -> None:
-        """A field with values per row is made on the very rows it is used on; a run takes data of the same form."""
+        """A field with values per row is made on the rows it is used on; a run takes data of the same form."""
         mine, theirs = rows["dataset"], found.spec["dataset"]
-        anywhere = kind == "field" and plugins.constant("fields", found.spec["field"]["name"], "ANY_ROWS", False)
+        anywhere = kind == "field" and plugins.constant(
+            "fields", found.spec["field"]["name"], "ANY_ROWS", False
+        )
         if kind == "field" and (mine != theirs or (rows["split"] != found.spec["split"] and not anywhere)):
             here = f"{mine['name']} ({rows['split']['name']}, data seed {mine['seed']})"
             there = f"{theirs['name']} ({found.spec['split']['name']}, data seed {theirs['seed']})"
@@ -167,16 +175,22 @@ class Resolver:
         form = ("shape", "classes", "low", "high")
         if kind == "run" and any(mine[k] != theirs[k] for k in form):
             have = {k: theirs[k] for k in form}
-            raise declared.error(key, f"{found.name} with {have}", f"a run on data with {({k: mine[k] for k in form})}")
+            raise declared.error(
+                key, f"{found.name} with {have}", f"a run on data with { ({k: mine[k] for k in form}) }"
+            )
 
     # --- runs, fields, evaluations -------------------------------------------------------------
 
     def _run(self, name: str) -> Run:
         declared = self.declared.runs[name]
         t = declared.template
-        rows = {"dataset": self._dataset(declared, t.dataset, t.seed), "split": self._split(declared, t.dataset, t.split)}
+        rows = {
+            "dataset": self._dataset(declared, t.dataset, t.seed),
+            "split": self._split(declared, t.dataset, t.split),
+        }
         monitors = [
-            {**m.model_dump(mode="json"), "split": self._split(declared, t.dataset, m.split)} for m in t.monitor
+            {**m.model_dump(mode="json"), "split": self._split(declared, t.dataset, m.split)}
+            for m in t.monitor
         ]
         spec = {
             "task": t.task, **rows, "fit": t.fit.model_dump(mode="json") if t.fit else None,
@@ -193,7 +207,10 @@ class Resolver:
     def _field(self, name: str) -> Field:
         declared = self.declared.fields[name]
         t = declared.template
-        rows = {"dataset": self._dataset(declared, t.dataset, t.seed), "split": self._split(declared, t.dataset, t.split)}
+        rows = {
+            "dataset": self._dataset(declared, t.dataset, t.seed),
+            "split": self._split(declared, t.dataset, t.split),
+        }
         spec = {
             "field": t.field, **rows, "seed": t.seed, "shards": t.shards,
             "inputs": self._inputs(declared, {"field": t.field}, rows),
@@ -225,7 +242,9 @@ class Resolver:
         before = self.out.evaluations.setdefault((run.name, name), found)
         if before.hash != found.hash:
             raise declared.error(
-                "name", name, f"one meaning per run: {run_name} is the same run as {run.name}, measured otherwise"
+                "name",
+                name,
+                f"one meaning per run: {run_name} is the same run as {run.name}, measured otherwise",
             )
         return before
 

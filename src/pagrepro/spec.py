@@ -50,7 +50,9 @@ class Split(Strict):
     """Rows of one part of a data set."""
 
     part: str
-    indices: str | None = Field(None, description="text file with one row number per line; all rows without it")
+    indices: str | None = Field(
+        None, description="text file with one row number per line; all rows without it"
+    )
 
 
 class DatasetEntry(Strict):
@@ -141,7 +143,7 @@ class FieldTemplate(Strict):
 
 
 class EvaluationTemplate(Strict):
-    """A measurement of every run of `groups`; `split` is one of the run's own data set unless `dataset` is given."""
+    """A measurement of every run of `groups`, on a split of the run's own data set unless `dataset` is given."""
 
     name: Name
     groups: tuple[str, ...]
@@ -217,7 +219,7 @@ class Settings(Strict):
     paths: dict[Name, str] = Field({}, description="user's own files: source -> path")
 
     def machine_json(self) -> str:
-        """The choices that belong to the machine and are part of no spec; scripts read them (`script.machine`)."""
+        """Choices that belong to the machine and are part of no spec; scripts read them (`script.machine`)."""
         return self.model_dump_json(include={"offline_dir", "device", "save_every_s", "paths"})
 
 

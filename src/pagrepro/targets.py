@@ -11,6 +11,7 @@ from pagrepro.pack import Job, shape_of
 from pagrepro.resolve import weights_of
 from pagrepro.spec import canonical_json
 
+
 class JobTable:
     """Jobs by the wildcard that finds them. Kinds: train, convert, field, evaluate, apart."""
 
@@ -75,7 +76,8 @@ class Files:
         self.expansion, self.layout = expansion, layout
         self.used_datasets = self._used_datasets()
         self.downloads = sorted(
-            {s for name in self.used_datasets for s in self._entry(name).sources.values()} | self._run_sources()
+            {s for name in self.used_datasets for s in self._entry(name).sources.values()}
+            | self._run_sources()
         )
 
     def _entry(self, dataset: str) -> Any:
@@ -103,7 +105,11 @@ class Files:
         return canonical_json(self._dataset_spec(name))
 
     def _dataset_spec(self, name: str) -> dict[str, Any]:
-        everything = (*self.expansion.runs.values(), *self.expansion.fields.values(), *self.expansion.evaluations.values())
+        everything = (
+            *self.expansion.runs.values(),
+            *self.expansion.fields.values(),
+            *self.expansion.evaluations.values(),
+        )
         return next(x.spec["dataset"] for x in everything if x.spec["dataset"]["name"] == name)
 
     def dataset_files_json(self, name: str) -> str:
@@ -211,9 +217,9 @@ class Files:
 
 
 def source_files(*modules: str) -> list[str]:
-    """Files of this package behind the given modules (dotted, below the package), relative to the folder we are in.
+    """Files of this package behind the given modules (dotted, below the package), relative to this folder.
 
-    Inputs of the cheap rules: Snakemake compares small files by content, so an edit redraws and a touch does not.
+    Inputs of the cheap rules: Snakemake compares small files by content: an edit redraws, a touch does not.
     """
     here = Path.cwd()
     paths = plugins.closure(*modules)

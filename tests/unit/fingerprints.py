@@ -31,7 +31,7 @@ from networks import CLASSES, IMAGE, examples, flat_gradient, smooth_convnet
 from PIL import Image
 from torch import nn
 
-from pagrepro import augment, plugins, schedule, seeding, splits, statistics
+from pagrepro import augment, gradients, plugins, schedule, seeding, splits, statistics
 from pagrepro.augment_options import Augment
 from pagrepro.batch import Batch
 from pagrepro.fit import fit
@@ -512,6 +512,15 @@ def augmented() -> Cases:
     return cases
 
 
+def cosines() -> Cases:
+    """Also of vectors so small that the floors count."""
+    v, u = pattern(3, 5) - 0.5, (pattern(3, 5, start=50) - 0.5) * torch.tensor([[1.0], [1e-12], [0.0]])
+    floors = {floor: gradients.cosine(v, u, floor=floor) for floor in ("each", "product")}
+    x, _ = images()
+    found = gradients.class_gradients(frozen_convnet(), x, "log_probability", torch.tensor([2, 0]))
+    return {"floors": numbers(floors), "classes": numbers(found)}
+
+
 def scheduled() -> Cases:
     shapes = {
         "constant": {"name": "constant"},
@@ -588,6 +597,7 @@ FINGERPRINTS: dict[str, Callable[[], Cases]] = {
     "fields.one_image": one_image,
     "fields.teacher_gradient": teacher_gradient,
     "fit": fitted,
+    "gradients": cosines,
     "models.cifar_resnet18": cifar_resnet18,
     "models.resnet50": resnet50,
     "models.toy_mlp": toy_mlp,
@@ -605,7 +615,7 @@ FINGERPRINTS: dict[str, Callable[[], Cases]] = {
 
 def wanted() -> set[str]:
     """Every plugin of a numeric kind, and the shared modules that have a fingerprint of their own."""
-    modules = {"augment", "fit", "schedule", "seeding", "splits", "statistics"}
+    modules = {"augment", "fit", "gradients", "schedule", "seeding", "splits", "statistics"}
     return modules | {f"{kind}.{name}" for kind in NUMERIC_KINDS for name in plugins.names(kind)}
 
 

@@ -143,7 +143,13 @@ def test_a_cycle_of_inputs_is_told(tiny, tmp_path):
     tiny.paper["fields"]["teacher"] = {**teacher, "inputs": {"teacher": {"run": "line_student"}}}
     student = tiny.paper["runs"]["aligned"]
     inputs = {"targets": {"field": "line_teacher_s0"}}
-    tiny.paper["runs"]["student"] = {**student, "name": "line_student", "grid": {}, "seed": 0, "inputs": inputs}
+    tiny.paper["runs"]["student"] = {
+        **student,
+        "name": "line_student",
+        "grid": {},
+        "seed": 0,
+        "inputs": inputs,
+    }
     text = failure(tiny, tmp_path)
     assert "line_teacher_s0 -> line_student -> line_teacher_s0" in text
 
@@ -175,6 +181,8 @@ def test_the_torch_free_set_imports_without_torch():
     code = "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None\n"
     code += "\n".join(f"import pagrepro.{name}" for name in modules)
     code += "\nfrom pagrepro import plugins"
-    code += "\nfor kind in ('claims', 'tables', 'figures'): [plugins.load(kind, n) for n in plugins.names(kind)]"
+    code += (
+        "\nfor kind in ('claims', 'tables', 'figures'): [plugins.load(kind, n) for n in plugins.names(kind)]"
+    )
     code += "\nfor kind in plugins.KINDS: [(plugins.config_class(kind, n), plugins.roles(kind, n)) for n in plugins.names(kind)]"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -19,7 +19,9 @@ def test_packs_take_their_runs_and_the_rest_have_jobs_of_their_own(tiny, tmp_pat
     fits = {job.name: [m.name for m in job.members] for job in found if job.stage == "train"}
     assert fits["plain_0"] == ["line_plain_s0", "line_plain_s1"]
     assert fits["plain_1"] == ["line_plain_s2"]
-    assert [name for name in fits if name.startswith("line_aligned")] == [f"line_aligned_s{s}" for s in range(3)]
+    assert [name for name in fits if name.startswith("line_aligned")] == [
+        f"line_aligned_s{s}" for s in range(3)
+    ]
     suites = [job for job in found if job.stage == "evaluate"]
     assert len(suites) == 6
     assert all([m.name for m in job.members] == ["clean", "pgd"] for job in suites)
@@ -62,21 +64,34 @@ def test_inputs_and_outputs_of_jobs_fit_together(tiny, tmp_path):
 
 
 def test_jobs_are_found_by_their_wildcard(tiny, tmp_path):
-    tiny.paper["runs"]["aligned"]["fit"] = {"epochs": 2, "batch_size": 60, "ema": {"decay": 0.9}, "keep_epochs": [1]}
+    tiny.paper["runs"]["aligned"]["fit"] = {
+        "epochs": 2,
+        "batch_size": 60,
+        "ema": {"decay": 0.9},
+        "keep_epochs": [1],
+    }
     table = JobTable(tiny.jobs(tmp_path))
     (plain,) = table.shapes("train")
     assert plain == ("ema", "epoch:1")
     assert table.of("train", "line_aligned_s0").name == "line_aligned_s0"
     files = Files(tiny.expand(tmp_path), Layout(tmp_path))
     names = [path.rsplit("/", 1)[1] for path in files.run_outputs("x", plain)]
-    assert names == ["model.safetensors", "ema.safetensors", "epoch_001.safetensors", "run.json", "history.jsonl"]
+    assert names == [
+        "model.safetensors",
+        "ema.safetensors",
+        "epoch_001.safetensors",
+        "run.json",
+        "history.jsonl",
+    ]
 
 
 def test_the_spec_of_a_job_says_all_and_fits_into_an_argument(tiny, tmp_path):
     for job in tiny.jobs(tmp_path):
         members = json.loads(pack.job_json(job))
         assert len(members) == len(job.members)
-        assert all("objectives.cosine_alignment" in m["revisions"] for m in members if "aligned" in m.get("name", ""))
+        assert all(
+            "objectives.cosine_alignment" in m["revisions"] for m in members if "aligned" in m.get("name", "")
+        )
 
 
 def test_revisions_cover_the_import_closure_and_nothing_else(tiny, tmp_path):

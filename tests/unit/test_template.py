@@ -38,5 +38,5 @@ def test_overlay_changes_known_keys_only_and_replaces_plugins_whole():
     over = {"fit": {"epochs": 2}, "model": {"name": "b"}}
     assert overlay(base, over) == {"fit": {"epochs": 2, "batch": 64}, "model": {"name": "b"}}
     assert base["fit"]["epochs"] == 100
-    with pytest.raises(TemplateError, match="fit.epoch: unknown setting; there are: epochs, batch"):
+    with pytest.raises(TemplateError, match=r"fit\.epoch: unknown setting; there are: epochs, batch"):
         overlay(base, {"fit": {"epoch": 2}})

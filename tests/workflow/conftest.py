@@ -16,7 +16,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def finished(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """All artifacts, claims and the report are made. Tests leave it as it is: `edited`, `changed_source`, `copy`."""
+    """All artifacts, claims and the report are made. Tests leave it as it is (`edited`, `copy`, ...)."""
     sandbox = Sandbox(tmp_path_factory.mktemp("finished"), small(), server)
     ended = sandbox.snakemake()
     assert ended.status == 0, ended.text

@@ -15,6 +15,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 CODE = ("Snakefile", "workflow", "profiles", "envs", "src")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 # A job of `snakemake -n`: "rule NAME:" and then indented "key: value" lines.
 _JOB = re.compile(r"^(?:local)?rule (\S+):\n((?:    .*\n)*)", re.MULTILINE)
@@ -91,14 +92,14 @@ class Server:
 
 
 class Sandbox:
-    """The workflow's code in `root`, and the configuration that `tiny` writes there (None: the repository's)."""
+    """The workflow's code in `root`, and the configuration that `tiny` writes (None: the repository's)."""
 
     def __init__(self, root: Path, tiny: Any, server: Server) -> None:
         self.root, self.tiny, self.server = root, tiny, server
         for name in CODE if tiny else (*CODE, "config"):
             place = root / name
             if (REPOSITORY / name).is_dir():
-                shutil.copytree(REPOSITORY / name, place, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+                shutil.copytree(REPOSITORY / name, place, ignore=LEFT_OUT)
             else:
                 shutil.copy2(REPOSITORY / name, place)
 
@@ -131,7 +132,7 @@ class Sandbox:
 
     @contextmanager
     def edited(self) -> Iterator[Any]:
-        """The configuration, to be changed for the time of the block; every call of Snakemake writes it first."""
+        """The configuration, changed for the time of the block; every call of Snakemake writes it first."""
         before = copy.deepcopy(self.tiny)
         try:
             yield self.tiny

@@ -15,14 +15,15 @@ FIGURE: dict[str, Any] = {
 
 
 def small() -> Tiny:
-    """Two plain runs and one that diverges in one pack, one aligned run with its field, measurements of each, a
-    table, a figure and claims; one group that depends on a source that the tier calls unavailable."""
+    """Two plain runs and one that diverges in one pack, one aligned run with its field, measurements of each,
+    a table, a figure and claims; one group that depends on a source that the tier calls unavailable."""
     tiny = Tiny()
     paper = tiny.paper
     paper["settings"] |= {"seeds": [0], "members": [{"seed": 0, "lr": 0.01}, {"seed": 1, "lr": 0.01}]}
     task = {**TASK, "optimizer": {"name": "adam", "lr": "$member.lr"}}
     paper["runs"]["plain"] |= {
-        "grid": {"member": "$members"}, "name": "line_plain_s{member.seed}", "seed": "$member.seed", "task": task,
+        "grid": {"member": "$members"}, "name": "line_plain_s{member.seed}", "seed": "$member.seed",
+        "task": task,
     }  # fmt: skip
     paper["runs"]["wild"] = {
         "name": "line_wild_s0", "task": {**TASK, "optimizer": {"name": "sgd", "lr": 1e30}}, "dataset": "line",

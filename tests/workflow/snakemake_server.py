@@ -7,6 +7,7 @@ Nothing of `pagrepro` is imported here, so each request reads the package of its
 
 import json
 import os
+import signal
 import sys
 import traceback
 
@@ -15,9 +16,13 @@ import pydantic  # noqa: F401
 import snakemake.cli
 import yaml  # noqa: F401
 
+# A call that hangs ends with status -14.
+LONGEST_S = 400
+
 
 def run(request: dict) -> None:
     """In the fork: what the command `snakemake <arguments>` does in that folder. Does not return."""
+    signal.alarm(LONGEST_S)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -11,8 +11,8 @@ from small_workflow import small
 
 @pytest.fixture(scope="module")
 def broken(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """One member of the pack of fits and one of the pack of fields cannot work, and a file is to be downloaded
-    from where nobody answers."""
+    """One member of the pack of fits and one of the pack of fields cannot work, and a file is to be
+    downloaded from where nobody answers."""
     tiny = small()
     paper, settings = tiny.paper, tiny.paper["settings"]
     settings["members"] = [{"seed": 0, "lr": 0.01, "batch": 60}, {"seed": 1, "lr": 0.01, "batch": 1000}]

@@ -50,12 +50,24 @@ def wrong_type(tiny: Any) -> None:
 MISTAKES: list[tuple[Callable[[Any], None], str, str, str, str]] = [
     (unknown_key, "config/config.yaml", "ofline_dir", "unknown key", "offline_dir"),
     (unknown_paper, "config/papers/huge.yaml", "(file)", "no such file", "tiny"),
-    (no_rows_of_that_name, "config/datasets.yaml", "datasets.line.splits.train.part", "training", "train, test"),
+    (
+        no_rows_of_that_name,
+        "config/datasets.yaml",
+        "datasets.line.splits.train.part",
+        "training",
+        "train, test",
+    ),
     (unknown_source, "config/tiers/tiny.yaml", "unavailable", "archives", "archive, weights"),
     (unknown_setting, "config/tiers/tiny.yaml", "settings.tiny", "epoch: unknown", "config/papers/tiny.yaml"),
     (claims_in_a_tier, "config/tiers/tiny.yaml", "claims", "unknown key", "packs"),
     (pack_of_nobody, "config/tiers/tiny.yaml", "packs.nobody", "tiny.nobody", "match something"),
-    (unknown_option, "config/papers/tiny.yaml", "runs.aligned.task.objective.wieght", "unknown key", "weight"),
+    (
+        unknown_option,
+        "config/papers/tiny.yaml",
+        "runs.aligned.task.objective.wieght",
+        "unknown key",
+        "weight",
+    ),
     (unknown_plugin, "config/papers/tiny.yaml", "evaluations.pgd.measure.attack.name", "pdg", "pgd"),
     (wrong_type, "config/papers/tiny.yaml", "runs.plain.fit.epochs", "many", "integer"),
 ]

@@ -15,7 +15,7 @@ from sandbox import REPOSITORY, Ended, Sandbox, Server
 
 TIERS = {"demo": "demo", "local": "small", "slurm": "full"}
 
-# A dry run says nothing about cores and limits, so the copy of the Snakefile prints what Snakemake made of them.
+# A dry run says nothing about cores and limits; the copy of the Snakefile prints what Snakemake made of them.
 SETTINGS = """
 import json as _json, sys as _sys
 
@@ -34,7 +34,7 @@ DryRun = Callable[..., Ended]
 
 @pytest.fixture(scope="module")
 def dry(server: Server, tmp_path_factory: pytest.TempPathFactory) -> DryRun:
-    """Dry run of the repository's own configuration in an empty folder: every target at once; each profile once."""
+    """Dry run of the repository's own configuration in an empty folder: all targets at once."""
     sandbox = Sandbox(tmp_path_factory.mktemp("profiles"), None, server)
     snakefile = sandbox.root / "Snakefile"
     snakefile.write_text(snakefile.read_text() + SETTINGS)
@@ -49,7 +49,9 @@ def dry(server: Server, tmp_path_factory: pytest.TempPathFactory) -> DryRun:
 
 def target_names() -> list[str]:
     """The named targets, and the alias of every artifact that a paper file declares."""
-    rules = "".join((REPOSITORY / "workflow" / "rules" / f"{name}.smk").read_text() for name in ("targets", "report"))
+    rules = "".join(
+        (REPOSITORY / "workflow" / "rules" / f"{name}.smk").read_text() for name in ("targets", "report")
+    )
     names = ["all", *re.findall(r"^rule (\w+):", rules, re.MULTILINE)]
     for paper in read("config.yaml")["papers"]:
         artifacts = read(f"papers/{paper}.yaml")["artifacts"]
@@ -110,6 +112,18 @@ def test_the_command_line_chooses_another_tier_in_the_slurm_profile(dry: DryRun)
     assert ended.status == 0, ended.text[-4000:]
     assert settings(ended)[:3] == ["demo", 64, 200]
     assert {Path(path).parts[1] for job in ended.jobs for path in job.outputs} == {"demo"}
+
+
+def other_tiers() -> list[str]:
+    tiers = {path.stem for path in (REPOSITORY / "config" / "tiers").glob("*.yaml")}
+    return sorted(tiers - set(TIERS.values()))
+
+
+@pytest.mark.parametrize("tier", other_tiers())
+def test_a_tier_without_a_profile_of_its_own_resolves(dry: DryRun, tier: str) -> None:
+    ended = dry("local", tier, "all")
+    assert ended.status == 0, ended.text[-4000:]
+    assert {Path(path).parts[1] for job in ended.jobs for path in job.outputs} <= {tier, "sources", "data"}
 
 
 def test_what_the_snakefile_imports_is_light() -> None:

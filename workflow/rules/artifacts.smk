@@ -34,7 +34,7 @@ for shape, names in artifact_shapes("table").items():
             artifact=artifact_json,
             title=artifact_title,
             caption=artifact_caption,
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/table.py --artifact {params.artifact:q} --results {params.results}"
             " --output {output.csv:q} > {log:q} 2>&1"
@@ -71,7 +71,7 @@ for shape, names in artifact_shapes("figure").items():
             artifact=artifact_json,
             title=artifact_title,
             caption=artifact_caption,
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/figure.py --artifact {params.artifact:q} --results {params.results}"
             " --output {output.png:q} > {log:q} 2>&1"
@@ -100,7 +100,7 @@ rule judge_claims:
         claims=lambda wildcards: pack.checked_length(
             f"claims of {wildcards.paper}", canonical_json(EXPANSION.claims[wildcards.paper].content)
         ),
-        results=str(LAYOUT.results),
+        results=results_folder,
     shell:
         "python workflow/scripts/claims.py --claims {params.claims:q} --results {params.results}"
         " --output {output:q} > {log:q} 2>&1"

@@ -35,14 +35,20 @@ LAYOUT = Layout(Path("results") / TIER)
 FILES = targets.Files(EXPANSION, LAYOUT)
 
 # Where a machine keeps its files and what it computes on must not make anything run again, so scripts get it
-# through the environment and not through params.
-os.environ["PAGREPRO_MACHINE"] = CONFIGURATION.settings.machine_json()
-# The report is made by Snakemake itself, which needs all of the configuration: the same way, for the same reason.
-os.environ["PAGREPRO_CONFIG"] = canonical_json(dict(config))
+# through the environment and not through params. The same holds for the report, which Snakemake itself makes
+# from all of the configuration.
+os.environ.update(
+    PAGREPRO_MACHINE=CONFIGURATION.settings.machine_json(),
+    PAGREPRO_CONFIG=canonical_json(dict(config)),
+)
+
+
+def results_folder(wildcards):
+    return str(LAYOUT.results)
 
 
 def finder(kind, tail=""):
-    """Function of wildcards that finds the job; every such rule has one wildcard: the run or field."""
+    """Function of wildcards that finds the job. There is one wildcard, the run or the field."""
     return lambda wildcards: JOBS.of(kind, wildcards[0] + tail)
 
 
@@ -92,7 +98,7 @@ def artifact_shapes(kind):
 
 def figure_outputs(shape):
     suffixes = (".pdf", ".json") if shape.endswith("_plain") else (".pdf", ".json", ".csv")
-    return ["<results>/figures/{paper}/{artifact}" + suffix for suffix in suffixes]
+    return [f"<results>/figures/{{paper}}/{{artifact}}{suffix}" for suffix in suffixes]
 
 
 def one_of(names):

@@ -26,7 +26,7 @@ for shape in JOBS.shapes("evaluate"):
             runtime=cost(finder("evaluate", JOBS.tail(suite)), "minutes"),
         params:
             spec=spec_of(finder("evaluate", JOBS.tail(suite))),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/evaluate.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"
@@ -52,7 +52,7 @@ for job in JOBS.packs("evaluate"):
             **packed_cost(job),
         params:
             spec=pack.job_json(job),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/evaluate.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"
@@ -83,7 +83,7 @@ for shape in JOBS.shapes("apart"):
             runtime=cost(finder("apart", JOBS.tail(suite)), "minutes"),
         params:
             spec=spec_of(finder("apart", JOBS.tail(suite))),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/evaluate.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"

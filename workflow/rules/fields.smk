@@ -24,7 +24,7 @@ for shape in JOBS.shapes("field"):
             runtime=cost(finder("field"), "minutes"),
         params:
             spec=spec_of(finder("field")),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/make_field.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"
@@ -50,7 +50,7 @@ for job in JOBS.packs("field"):
             **packed_cost(job),
         params:
             spec=pack.job_json(job),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/make_field.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"

@@ -37,9 +37,9 @@ rule preview:
 rule plan:
     log:
         "<results>/logs/plan.log",
+    localrule: True
     conda:
         "../../envs/torch.yaml"
-    localrule: True
     params:
         config=canonical_json(dict(config)),
     shell:

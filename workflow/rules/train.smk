@@ -25,7 +25,7 @@ for shape in JOBS.shapes("train"):
             runtime=cost(finder("train"), "minutes"),
         params:
             spec=spec_of(finder("train")),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/train.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"
@@ -51,7 +51,7 @@ for job in JOBS.packs("train"):
             **packed_cost(job),
         params:
             spec=pack.job_json(job),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/train.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"
@@ -81,7 +81,7 @@ for shape in JOBS.shapes("convert"):
             runtime=cost(finder("convert"), "minutes"),
         params:
             spec=spec_of(finder("convert")),
-            results=str(LAYOUT.results),
+            results=results_folder,
         shell:
             "python workflow/scripts/convert_weights.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"

@@ -22,7 +22,9 @@ def run(tier: str) -> tuple[float, bool]:
             lines.append(line)
             print(line, end="", flush=True)
     if process.returncode:
-        raise UserError("the workflow failed; the logs of the failed jobs are shown above and lie in results/demo/logs")
+        raise UserError(
+            "the workflow failed; the logs of the failed jobs are shown above and lie in results/demo/logs"
+        )
     return time.monotonic() - started, not any("Nothing to be done" in line for line in lines)
 
 
@@ -40,7 +42,9 @@ def main(tier: str) -> None:
     wall, worked = run(tier)
     results = Path("results") / tier
     settings = configuration.check(
-        configuration.Tier, configuration.read_yaml(Path(f"config/tiers/{tier}.yaml")), f"config/tiers/{tier}.yaml"
+        configuration.Tier,
+        configuration.read_yaml(Path(f"config/tiers/{tier}.yaml")),
+        f"config/tiers/{tier}.yaml",
     )
     print(terminal_table(results / "claims.csv"))
     if not worked:

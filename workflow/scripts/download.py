@@ -28,5 +28,7 @@ if __name__ == "__main__":
     with script.main():
         machine = script.machine()
         offline = place(args.offline_dir, machine["offline_dir"])
-        fetch(args.source, args.spec, args.output, offline, place(args.path, machine["paths"].get(args.source)))
+        fetch(
+            args.source, args.spec, args.output, offline, place(args.path, machine["paths"].get(args.source))
+        )
         print(f"{args.output}: {args.spec['hash']}", flush=True)

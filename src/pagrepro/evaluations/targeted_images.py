@@ -99,7 +99,10 @@ def _batch(
     generator = seeding.generator(request.seed, "attack", start, device=x.device)
     pieces = zip(sources.split(request.batch_size), targets.split(request.batch_size))
     x_adv = torch.cat(
-        [attack.perturb(request.model, s, t, generator, low=request.low, high=request.high) for s, t in pieces]
+        [
+            attack.perturb(request.model, s, t, generator, low=request.low, high=request.high)
+            for s, t in pieces
+        ]
     )
     delta = x_adv - sources
     found = {

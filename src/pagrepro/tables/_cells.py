@@ -72,7 +72,7 @@ def _notes(results: Sequence[Result], values: np.ndarray) -> list[str]:
     if not finite.all():
         notes.append(f"{(~finite).sum()} of {len(results)} not finite, left out")
     notes += dict.fromkeys(
-        f"substitute: {r.labels['substitute']}" for r in results if "substitute" in r.labels
+        f"substitute: {r.labels['substitute']}" for r in results if r.labels.get("substitute")
     )
     notes += dict.fromkeys(flag for r in results for flag in r.flags)
     return notes
