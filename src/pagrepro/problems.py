@@ -52,7 +52,7 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
 def _locate(model: type[BaseModel], path: tuple[str, ...]) -> tuple[tuple[str, ...], type[BaseModel] | None]:
     """The key path as the file has it, and the model its last key belongs to.
 
-    Pydantic's path also names the member of a union that was tried (`optimizer.adam.lr`); no file has that key.
+    Pydantic's path also names the member of a union that was tried (`optimizer.adam.lr`).
     """
     clean: list[str] = []
     owner, inside = model, [model]

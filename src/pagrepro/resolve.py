@@ -1,4 +1,4 @@
-"""Declarations -> specs: inputs found, roles checked, hashes computed, the unavailable removed. Torch-free."""
+"""Declarations -> specs: inputs found, roles checked, hashes computed, the unavailable out. Torch-free."""
 
 import hashlib
 from pathlib import Path
@@ -163,7 +163,7 @@ class Resolver:
     def _check_data(
         self, declared: Declared[Any], key: str, kind: str, found: Run | Field, rows: dict[str, Any]
     ) -> None:
-        """A field with values per row is made on the rows it is used on; a run takes data of the same form."""
+        """A field with values per row is made on the rows it serves; a run takes data of the same form."""
         mine, theirs = rows["dataset"], found.spec["dataset"]
         anywhere = kind == "field" and plugins.constant(
             "fields", found.spec["field"]["name"], "ANY_ROWS", False

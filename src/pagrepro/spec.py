@@ -143,7 +143,7 @@ class FieldTemplate(Strict):
 
 
 class EvaluationTemplate(Strict):
-    """A measurement of every run of `groups`, on a split of the run's own data set unless `dataset` is given."""
+    """A measurement of every run of `groups`, on a split of the run's data set unless `dataset` is given."""
 
     name: Name
     groups: tuple[str, ...]
@@ -219,7 +219,7 @@ class Settings(Strict):
     paths: dict[Name, str] = Field({}, description="user's own files: source -> path")
 
     def machine_json(self) -> str:
-        """Choices that belong to the machine and are part of no spec; scripts read them (`script.machine`)."""
+        """Choices of the machine, part of no spec; scripts read them (`script.machine`)."""
         return self.model_dump_json(include={"offline_dir", "device", "save_every_s", "paths"})
 
 

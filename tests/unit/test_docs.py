@@ -1,0 +1,452 @@
+"""What the documentation names exists, and what it shows works."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pagrepro import (
+    augment_options,
+    configuration,
+    expand,
+    optimizer_options,
+    pack,
+    plan,
+    plugins,
+    schedule,
+    spec,
+)
+from pagrepro.configuration import PAPER_KEYS, Paper
+from pagrepro.layout import Layout
+from pagrepro.targets import Files, JobTable, alias
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "results/README.md",
+    "profiles/README.md", "docs/adding.md", "docs/architecture.md", "docs/claims.md",
+    "docs/deviations.md", "docs/known-issues.md",
+    "docs/performance.md", "docs/reproducibility.md", "docs/results.md",
+]  # fmt: skip
+every_page = pytest.mark.parametrize("page", PAGES)
+EXAMPLE = "input_gradient_penalty"
+FENCE = re.compile(r"(?:<!-- test: (\w+) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
+
+
+@cache
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str, mark: str) -> list[str]:
+    """Fenced blocks below a comment `<!-- test: mark -->`."""
+    return [body for found, _, body in FENCE.findall(text(page)) if found == mark]
+
+
+def code(page: str) -> list[str]:
+    """Inline code, and the lines of shell blocks."""
+    shell = [
+        line
+        for _, language, body in FENCE.findall(text(page))
+        if language == "sh"
+        for line in body.splitlines()
+    ]
+    return shell + re.findall(r"`([^`\n]+)`", FENCE.sub("", text(page)))
+
+
+# --- names, paths, links -----------------------------------------------------------------------------
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text(page)):
+        if re.match(r"https?:", target):
+            continue
+        path, _, heading = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), f"{page}: {target}"
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}, target
+
+
+@every_page
+def test_paths_exist(page):
+    tops = "src|config|docs|workflow|tests|profiles|envs|benchmarks"
+    for span in code(page):
+        for path in re.findall(rf"(?<![\w/.<>-])((?:{tops})/[\w./*<>{{}},-]*)", span):
+            # The worked example is written to a copy of the package, below.
+            if not re.search(r"[<>{}*]", path) and EXAMPLE not in path:
+                assert (ROOT / path.rstrip(".,")).exists(), f"{page}: {path}"
+
+
+@every_page
+def test_modules_exist(page):
+    for dotted in re.findall(r"\bpagrepro((?:\.[a-z_]+)+)\b", text(page)):
+        names = dotted.strip(".").split(".")
+        # The last name may be that of something inside the module.
+        whole, outer = (plugins.PACKAGE.joinpath(*parts) for parts in (names, names[:-1]))
+        files = {path: (path.with_suffix(".py"), path / "__init__.py") for path in (whole, outer)}
+        module = next((path for path, tried in files.items() if any(f.is_file() for f in tried)), None)
+        assert module, f"{page}: pagrepro{dotted}"
+        if module != whole:
+            assert names[-1] in module.with_suffix(".py").read_text(), f"{page}: pagrepro{dotted}"
+
+
+@every_page
+def test_no_path_of_a_machine(page):
+    assert not re.search(r"(?<![\w.:/<~])/(home|work|root|tmp|usr|mnt|opt)/", text(page))
+
+
+@cache
+def rule_names() -> frozenset[str]:
+    """Everything that can be asked for on the command line."""
+    rules = "".join(p.read_text() for p in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")])
+    expansion, loaded = tier("demo")
+    names = set(re.findall(r"^rule (\w+):", rules, re.MULTILINE))
+    names |= {f"paper_{paper}" for paper in loaded.papers}
+    names |= {alias(paper, name) for paper, name in expansion.artifacts}
+    jobs = JobTable(pack.jobs(expansion, loaded))
+    return frozenset(names | {f"train_pack_{job.name}" for job in jobs.packs("train")})
+
+
+@cache
+def tier(name: str) -> tuple[Any, configuration.Configuration]:
+    config = configuration.read_yaml(ROOT / "config/config.yaml") | {"tier": name}
+    loaded = configuration.load(config, ROOT)
+    return expand.expand_loaded(loaded, ROOT), loaded
+
+
+# Options of snakemake that the pages use, and whether a value follows.
+OPTIONS = {
+    "--profile": 1,
+    "--config": 2,
+    "-n": 0,
+    "--printshellcmds": 0,
+    "--forcerun": 0,
+    "--set-resources": 1,
+}
+
+
+@every_page
+def test_commands_exist(page):
+    for line in code(page):
+        line = line.partition("#")[0].strip()
+        for target in re.findall(r"\bmake ([a-z]\w*)", line if line.startswith("make") else ""):
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), (
+                f"{page}: make {target}"
+            )
+        if line.startswith("snakemake --profile"):
+            check_snakemake(line.split()[1:], page)
+        if script := re.match(r"python ((?:workflow/scripts|tests/unit|benchmarks)/\w+\.py)(.*)", line):
+            source = (ROOT / script[1]).read_text()
+            missing = [o for o in re.findall(r"--[a-z-]+", script[2]) if f'"{o}"' not in source]
+            assert not missing, f"{page}: {script[1]} has no {missing}"
+
+
+def check_snakemake(words: list[str], page: str) -> None:
+    """Options, profiles, tiers, configuration keys and targets of one command."""
+    while words:
+        word = words.pop(0)
+        if word == "--config":
+            while words and "=" in words[0]:
+                key, _, value = words.pop(0).partition("=")
+                assert key in spec.Settings.model_fields, f"{page}: --config {key}"
+                if key == "tier" and "<" not in value:
+                    assert (ROOT / f"config/tiers/{value}.yaml").is_file(), f"{page}: tier {value}"
+        elif word.startswith("-"):
+            assert word in OPTIONS, f"{page}: {word}"
+            value = words.pop(0) if OPTIONS[word] else ""
+            if word == "--profile" and "<" not in value:
+                assert (ROOT / value / "profile.yaml").is_file(), f"{page}: {value}"
+        else:
+            assert word in rule_names() or "<" in word, f"{page}: no target {word}"
+
+
+def test_every_target_and_tier_is_in_the_readme():
+    for word in ("plan", "preview", "downloads", "paper_ganz2022", "ganz2022_fig3"):
+        assert re.search(rf"snakemake --profile \S+ {word}`", text("README.md")), word
+    for path in (ROOT / "config/tiers").glob("*.yaml"):
+        assert f"| `{path.stem}` |" in text("README.md"), path
+
+
+def test_the_readme_counts_artifacts_and_claims_as_they_are():
+    paper = configuration.read_yaml(ROOT / "config/papers/ganz2022.yaml")
+    tables = sum("table" in artifact for artifact in paper["artifacts"].values())
+    figures = len(paper["artifacts"]) - tables
+    expected = f"{tables} tables, {figures} figures, {len(paper['claims'])} claims"
+    assert expected in text("README.md"), expected
+
+
+@pytest.mark.parametrize("name", ["small", "full"])
+def test_the_readme_tells_what_plan_tells(name):
+    expansion, loaded = tier(name)
+    hours = round(sum(item.gpu_hours for item in plan.items(loaded, expansion, lambda spec: 0, ROOT)))
+    line = next(line for line in text("README.md").splitlines() if line.startswith(f"| `{name}` |"))
+    assert f" {hours} GPU-hours" in line, f"README.md: the {name} tier asks for {hours} GPU-hours"
+
+
+def test_the_readme_leaves_no_cuda_library_for_a_laptop():
+    pattern = re.search(r"grep -vE '(.*)' requirements.lock", text("README.md"))[1]
+    kept = [line for line in text("requirements.lock").splitlines() if not re.match(pattern, line)]
+    names = {line.partition("==")[0] for line in kept if "==" in line}
+    assert "snakemake" in names
+    assert not {name for name in names if re.match("nvidia|cuda|torch|triton", name)}
+    for package in ("torch", "torchvision"):
+        pin = re.search(rf"^{package}==\S+", text("requirements.lock"), re.MULTILINE)[0]
+        assert pin in text("README.md")
+
+
+# --- options -----------------------------------------------------------------------------------------
+
+OPTION_CLASSES = {"fit": spec.Fit, "augment": augment_options.Augment}
+
+
+@every_page
+def test_options_in_the_text_exist(page):
+    """`{name: plugin, option: value}`, `fit.option`, `augment.option` and `settings.key` of a paper."""
+    for span in code(page):
+        if re.match(r"\{name: [a-z0-9_]+, .*: .*\}$", span) and "..." not in span:
+            check_plugin(yaml.safe_load(span), page)
+        if option := re.fullmatch(r"(fit|augment)\.(\w+)(: .*)?", span):
+            assert option[2] in OPTION_CLASSES[option[1]].model_fields, f"{page}: {span}"
+        if key := re.fullmatch(r"settings\.([\w.]+)", span):
+            value: Any = configuration.read_yaml(ROOT / "config/papers/ganz2022.yaml")["settings"]
+            for part in key[1].split("."):
+                assert part in value, f"{page}: {span}"
+                value = value[part]
+
+
+def check_plugin(value: dict[str, Any], page: str) -> None:
+    """Options and their values are those of a plugin of that name (or schedule, or optimizer)."""
+    others = [TypeAdapter(t) for t in (schedule.Schedule, optimizer_options.Optimizer)]
+    options = {k: v for k, v in value.items() if k != "name"}
+    kinds = [kind for kind in plugins.KINDS if value["name"] in plugins.names(kind)]
+    tried = [lambda kind=kind: plugins.config_class(kind, value["name"])(**options) for kind in kinds]
+    tried += [lambda other=other: other.validate_python(value) for other in others]
+    for make in tried:
+        try:
+            make()
+        except ValidationError as error:
+            # What is shown is a part: required options may be left out, but a name has to be known.
+            kinds_of_error = {item["type"] for item in error.errors()}
+            if kinds_of_error <= {"missing"}:
+                return
+        else:
+            return
+    # Options of an optimizer without values: {name: sgd, lr, ...}
+    assert None in options.values(), f"{page}: {value}"
+
+
+def test_the_check_of_options_can_fail():
+    for value in (
+        {"name": "pgd", "strat": "zero"},
+        {"name": "pgd", "start": "zreo"},
+        {"name": "pdg", "start": "zero"},
+    ):
+        with pytest.raises(AssertionError):
+            check_plugin(yaml.safe_load(wrong), "here")
+
+
+def test_every_ambiguity_has_a_row():
+    rows = re.findall(r"^\| (A\d+) \|", text("docs/deviations.md"), re.MULTILINE)
+    assert rows == [f"A{n}" for n in range(1, 19)]
+    cited = set(re.findall(r"\bA\d+\b", text("config/papers/ganz2022.yaml")))
+    assert cited <= set(rows)
+
+
+# --- config/README.md --------------------------------------------------------------------------------
+
+
+def keys_of(*models: type[BaseModel]) -> set[str]:
+    return {key for model in models for key in model.model_fields}
+
+
+def test_every_configuration_key_is_explained():
+    models = [
+        value for value in vars(spec).values() if isinstance(value, type) and issubclass(value, BaseModel)
+    ]
+    wanted = keys_of(*(m for m in models if m.__module__ == "pagrepro.spec"), augment_options.Augment)
+    wanted |= keys_of(optimizer_options.Sgd, optimizer_options.Adam, optimizer_options.AdamW)
+    wanted |= keys_of(schedule.Step, schedule.Cosine, schedule.Linear) | set(PAPER_KEYS) | {"grid"}
+    missing = sorted(key for key in wanted if not re.search(rf"\b{key}\b", text("config/README.md")))
+    assert not missing
+
+
+def test_every_plugin_is_listed():
+    rows = re.findall(r"^\| `\w+` \| (\w+) \| (`.*`) \|$", text("config/README.md"), re.MULTILINE)
+    listed = {kind: sorted(re.findall(r"`(\w+)`", names)) for kind, names in rows}
+    assert listed == {kind: plugins.names(kind) for kind in plugins.KINDS if kind != "claims"}
+
+
+def test_every_rule_is_listed_with_its_options():
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (`.*`) \|$", text("config/README.md"), re.MULTILINE)
+    listed = {
+        rule: re.findall(r"`(\w+)`", options) for rule, options in rows if rule in plugins.names("claims")
+    }
+    assert listed == {
+        r: list(plugins.config_class("claims", r).model_fields) for r in plugins.names("claims")
+    }
+    explained = re.findall(r"^\| `(\w+)` \|", text("docs/claims.md"), re.MULTILINE)
+    assert set(rules) <= set(explained)
+
+
+def merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    both = {k: merged(base[k], more[k]) for k in base.keys() & more.keys() if isinstance(more[k], dict)}
+    return {**base, **more, **both}
+
+
+def example(root: Path, *more: str) -> Path:
+    """The configuration of config/README.md (and further blocks for its paper) in a folder."""
+    shutil.copytree(ROOT / "config/splits", root / "config/splits")
+    datasets = yaml.safe_load(text("config/datasets.yaml"))
+    (own,) = blocks("config/README.md", "datasets")
+    # Anchors reach over the blocks of one paper.
+    paper: dict[str, Any] = {}
+    for block in [*blocks("config/README.md", "paper"), *more]:
+        paper = merged(paper, yaml.safe_load(block))
+    (config,) = blocks("config/README.md", "config")
+    (one,) = blocks("config/README.md", "tier")
+    files = {
+        "config": config, "tiers/tiny": one,
+        "datasets": yaml.safe_dump(merged(datasets, yaml.safe_load(own))),
+        "papers/example2000": yaml.safe_dump(paper, sort_keys=False),
+    }  # fmt: skip
+    for name, content in files.items():
+        path = root / "config" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return root
+
+
+def expanded(root: Path) -> tuple[Any, configuration.Configuration]:
+    config = configuration.read_yaml(root / "config/config.yaml") | {"tier": "tiny"}
+    loaded = configuration.load(config, root)
+    return expand.expand_loaded(loaded, root), loaded
+
+
+def test_the_example_configuration_expands(tmp_path):
+    found, loaded = expanded(example(tmp_path))
+    assert isinstance(loaded.papers["example2000"], Paper)
+    assert len(found.groups["example2000.vanilla"].runs) == 2
+    assert len(found.groups["example2000.aligned"].runs) == 6
+    assert found.runs["digits_rn18w8_vanilla_s1"].spec["fit"]["epochs"] == 2
+    assert sorted(e for run, e in found.evaluations if run == "digits_rn18w8_vanilla_s0") == [
+        "alignment", "clean", "pgd_l2", "pgd_linf"
+    ]  # fmt: skip
+    parts = {
+        c["claim"]: [p["not_testable"] for p in c["parts"]]
+        for c in found.claims["example2000"].content["claims"]
+    }
+    assert parts["K1"] == [None, None]
+    assert "absolute value" in parts["K3"][0]
+    packed = {job.pack for job in pack.jobs(found, loaded)}
+    assert {"means", "plain", "measured"} <= packed
+    outputs = Files(found, Layout(Path("results/tiny"))).run_outputs("r", ("ema", "best", "epoch:2"))
+    assert "results/tiny/models/r/epoch_002.safetensors" in outputs
+
+
+def test_a_mistake_in_an_example_would_be_noticed(tmp_path):
+    with pytest.raises(configuration.ConfigError, match="batch"):
+        expanded(example(tmp_path, "runs: {vanilla: {fit: {batch: 64}}}"))
+
+
+# --- docs/adding.md ----------------------------------------------------------------------------------
+
+ONE_STEP = """
+import sys
+from pathlib import Path
+
+sys.path[:0] = ["src", "tests/unit"]
+import fingerprints
+import pytest
+from tiny import Tiny
+
+from pagrepro import configuration, expand, pack, plugins
+from pagrepro.fit import fit
+from pagrepro.layout import Layout
+
+assert plugins.PACKAGE == Path("src/pagrepro").resolve(), plugins.PACKAGE
+name = "input_gradient_penalty"
+
+# The run in the documentation expands, and is measured.
+settings = configuration.read_yaml(Path("example/config/config.yaml")) | {"tier": "tiny"}
+found = expand.expand(settings, Path("example"))
+runs = [member["run"] for member in found.groups["example2000.penalty"].runs]
+assert runs == [f"digits_rn18w8_{name}_l0.5_s{seed}" for seed in (0, 1)], runs
+assert all((run, "clean") in found.evaluations for run in runs)
+
+# Fitted for one step.
+tiny = Tiny()
+tiny.paper["runs"]["plain"]["task"]["objective"] = {"name": name, "weight": 0.5}
+tiny.paper["runs"]["plain"]["fit"] = {"epochs": 1, "batch_size": 240}
+run = tiny.expand(Path("tiny")).runs["line_plain_s0"]
+revisions = pack.revisions_of("train", run.spec)
+assert revisions[f"objectives.{name}"] == 1
+record = fit(run.spec, run.name, Layout(Path("results"), Path("resources")), revisions)
+assert (record["status"], record["steps"]) == ("complete", 1), record
+assert record["metrics"]["penalty"] > 0
+
+cases = fingerprints.compute(f"objectives.{name}")
+assert cases["weighted"][2] > 0
+assert fingerprints.wanted() == set(fingerprints.FINGERPRINTS)
+tests = ["tests/unit/test_input_gradient_penalty.py", "tests/unit/test_plugins_contract.py"]
+raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", name, *tests]))
+"""
+
+
+def write_objective(root: Path) -> None:
+    """A copy of the package and its unit tests, with the blocks of the worked example where it says."""
+    shutil.copytree(plugins.PACKAGE, root / "src/pagrepro", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(Path(__file__).parent, root / "tests/unit", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests/fingerprints.json", root / "tests")
+    shutil.copytree(ROOT / "config", root / "config")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    (objective,), (unit,) = blocks("docs/adding.md", "objective"), blocks("docs/adding.md", "unit")
+    (root / "src/pagrepro/objectives/input_gradient_penalty.py").write_text(objective, encoding="utf-8")
+    (root / "tests/unit/test_input_gradient_penalty.py").write_text(unit, encoding="utf-8")
+    for mark, file, head in (
+        ("fingerprint", "fingerprints.py", "FINGERPRINTS: dict[str, Callable[[], Cases]] = {\n"),
+        ("required", "test_plugins_contract.py", "REQUIRED = {\n"),
+    ):
+        (lines,) = blocks("docs/adding.md", mark)
+        path = root / "tests/unit" / file
+        assert head in path.read_text(), f"docs/adding.md: where in {file} does the line go now?"
+        path.write_text(path.read_text().replace(head, head + lines), encoding="utf-8")
+
+
+def test_the_worked_example_works(tmp_path):
+    write_objective(tmp_path)
+    (block,) = blocks("docs/adding.md", "paper")
+    example(tmp_path / "example", block)
+    done = subprocess.run([sys.executable, "-c", ONE_STEP], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 10
+    assert not re.search(r"failed|error|skipped", done.stdout.splitlines()[-1])
+
+
+def test_without_its_file_the_worked_example_is_refused(tmp_path):
+    (block,) = blocks("docs/adding.md", "paper")
+    with pytest.raises(configuration.ConfigError, match="objective.name\n.*input_gradient_penalty"):
+        expanded(example(tmp_path, block))
+
+
+def test_every_kind_and_constant_is_in_the_table():
+    page = text("docs/adding.md")
+    for kind in plugins.KINDS:
+        assert f"src/pagrepro/{kind}/" in page, kind
+    tree = ast.parse((Path(__file__).parent / "test_plugins_contract.py").read_text())
+    constants = next(
+        n.value for n in tree.body if isinstance(n, ast.AnnAssign) and n.target.id == "CONSTANTS"
+    )
+    switches = {key.value for inner in constants.values for key in inner.keys} - {"CONVERTED"}
+    assert not {name for name in switches if f"`{name}" not in page}
+    for module in plugins.LIGHT_MODULES:
+        assert f"`{module}`" in page, module
