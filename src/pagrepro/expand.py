@@ -34,7 +34,7 @@ def expand_loaded(loaded: Configuration, root: Path = Path(".")) -> Expansion:
 def _group(full: str, declared: Declarations, found: Expansion) -> Group:
     paper, name = full.split(".", 1)
     members, reasons, missing = [], [], {}
-    dataset = network = ""
+    dataset, network, epochs = "", "", 0
     for run, labels in declared.groups[full]:
         real = found.aliases.get(run, run)
         if run in found.removed:
@@ -43,12 +43,13 @@ def _group(full: str, declared: Declarations, found: Expansion) -> Group:
         spec = found.runs[real].spec
         dataset = found.catalogue.datasets[spec["dataset"]["name"]].label
         network = network_label(spec["task"])
+        epochs = spec["fit"]["epochs"] if spec["fit"] else 0
         members.append({"run": real, "seed": labels["seed"], "labels": labels})
         for (owner, evaluation), _ in declared.evaluations.items():
             if owner == run and f"{run}/{evaluation}" in found.removed:
                 missing[evaluation] = found.removed[f"{run}/{evaluation}"]
     nothing = None if members else (reasons[0] if reasons else "the tier asks for no run of this group")
-    return Group(paper, name, dataset, network, tuple(members), nothing, missing)
+    return Group(paper, name, dataset, network, epochs, tuple(members), nothing, missing)
 
 
 def _artifacts(declared: Declarations, found: Expansion) -> None:
@@ -130,13 +131,12 @@ def _part_reason(item: Any, part: Any, found: Expansion) -> str | None:
                     f"parts ({part.label}).select.{role}.evaluation", selection.evaluation,
                     f"an evaluation of {group.name}",
                 )  # fmt: skip
-            if part.only_on and (group.dataset, group.network) != (
-                part.only_on.dataset,
-                part.only_on.network,
-            ):
+            wanted = part.only_on
+            used = (group.dataset, group.network, group.epochs)
+            if wanted and used != (wanted.dataset, wanted.network, wanted.epochs):
                 return (
-                    f"an absolute value of {part.only_on.dataset} with {part.only_on.network};"
-                    f" this tier used {group.dataset} with {group.network}"
+                    f"an absolute value of {wanted.dataset} with {wanted.network} and {wanted.epochs} epochs;"
+                    f" this tier used {group.dataset} with {group.network} and {group.epochs}"
                 )
     return None
 

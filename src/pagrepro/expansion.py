@@ -43,6 +43,7 @@ class Group:
     name: str
     dataset: str
     network: str
+    epochs: int
     runs: tuple[dict[str, Any], ...]
     not_testable: str | None
     # evaluation -> reason why it cannot be had for this group

@@ -13,7 +13,7 @@ from pagrepro.configuration import Configuration
 from pagrepro.errors import UserError
 from pagrepro.expand import config_error_for_packs
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
-from pagrepro.resolve import weights_of
+from pagrepro.finished import run_weights
 from pagrepro.spec import Cost, PackDeclaration, canonical_json, matches
 
 MODULES = {"train": "fit", "field": "make_field", "evaluate": "measure"}
@@ -72,7 +72,7 @@ def checked_length(what: str, text: str) -> str:
 def shape_of(member: Run | Field) -> tuple[str, ...]:
     """What a run or field writes besides what every one writes."""
     if isinstance(member, Run):
-        return tuple(weights_of(member.spec)[1:])
+        return tuple(run_weights(member.spec)[1:])
     return (f"shards={member.spec['shards']}",)
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 from pagrepro import declare, pack, plugins
 from pagrepro.configuration import Configuration
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
+from pagrepro.finished import run_weights
 from pagrepro.pack import Job
-from pagrepro.resolve import weights_of
 
 # spec of a run -> bytes of one set of its weights
 WeightBytes = Callable[[dict[str, Any]], int]
@@ -103,7 +103,7 @@ class _Rows:
 def _bytes(member: Run | Field | Evaluation, weight_bytes: WeightBytes, rows: _Rows) -> int:
     """Bytes that stay on disk. Measurements count as nothing: a few numbers per example at most."""
     if isinstance(member, Run):
-        return len(weights_of(member.spec)) * weight_bytes(member.spec)
+        return len(run_weights(member.spec)) * weight_bytes(member.spec)
     if isinstance(member, Field):
         return field_bytes(member.spec, rows.of(member.spec))
     return 0

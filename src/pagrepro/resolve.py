@@ -9,6 +9,7 @@ from pagrepro.configuration import Configuration
 from pagrepro.declare import Declarations, Declared
 from pagrepro.errors import ConfigError
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
+from pagrepro.finished import run_weights
 from pagrepro.spec import DatasetEntry, spec_hash
 
 
@@ -268,18 +269,9 @@ class Resolver:
 
 def _check_weights(declared: Declared[Any], key: str, run: Run, weights: str) -> None:
     """The weights asked for are among those the run writes."""
-    allowed = weights_of(run.spec)
+    allowed = run_weights(run.spec)
     if weights not in allowed:
         raise declared.error(key, weights, f"weights that {run.name} writes: {', '.join(allowed)}")
-
-
-def weights_of(spec: dict[str, Any]) -> list[str]:
-    """Which weights a run writes: final always; ema, best and kept epochs where its spec asks for them."""
-    fit = spec["fit"] or {}
-    found = ["final"]
-    found += ["ema"] if fit.get("ema") else []
-    found += ["best"] if any(m["select"] for m in spec["monitor"]) else []
-    return found + [f"epoch:{n}" for n in fit.get("keep_epochs", ())]
 
 
 def _some(names: list[str], most: int = 12) -> str:

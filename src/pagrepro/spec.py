@@ -91,6 +91,12 @@ class Cost(Strict):
     threads: int = 4
 
 
+class Ema(Strict):
+    """Exponential moving average of the weights (`ema.py`)."""
+
+    decay: Number = Field(gt=0, lt=1, description="share of the old average kept at each step")
+
+
 class Fit(Strict):
     """Options of the training loop that every task shares (`fit.py`)."""
 
@@ -98,9 +104,9 @@ class Fit(Strict):
     batch_size: int = Field(ge=1)
     drop_last: bool = True
     schedule: Schedule = Constant()
-    ema: dict[str, Number] | None = None
+    ema: Ema | None = None
     amp: Literal["none", "bf16"] = "none"
-    keep_epochs: tuple[int, ...] = ()
+    keep_epochs: tuple[Annotated[int, Field(ge=1)], ...] = ()
     deterministic: bool = True
     tf32: bool = False
     channels_last: bool = False
@@ -112,8 +118,8 @@ class Monitor(Strict):
     name: Name
     measure: plugin("evaluations")  # type: ignore[valid-type]
     split: str
-    every: int = 1
-    select: str | None = None
+    every: int = Field(1, ge=1)
+    select: Annotated[str, Field(pattern=r"^(max|min):\w+$")] | None = None
 
 
 class RunTemplate(Strict):
@@ -183,10 +189,11 @@ class Selection(Strict):
 
 
 class OnlyOn(Strict):
-    """Where an absolute published value may be judged at all."""
+    """Where an absolute published value may be judged: published data, network and length of training."""
 
     dataset: str
     network: str
+    epochs: int = Field(description="epochs of the runs")
 
 
 class ClaimPart(Strict):

@@ -1,6 +1,6 @@
 """Intervals, and verdicts from intervals. Torch-free.
 
-One rule for every claim (docs/reproducibility.md): with three or more independent seeds it is `confirmed`
+One rule for every claim (docs/claims.md): with three or more independent seeds it is `confirmed`
 when the 95 % interval of its effect lies on the claim's side of the threshold, `contradicted` when it lies
 on the other side, `inconclusive` otherwise.
 """

@@ -6,9 +6,9 @@ from typing import Any
 
 from pagrepro import plugins
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
+from pagrepro.finished import run_weights
 from pagrepro.layout import Layout
 from pagrepro.pack import Job, shape_of
-from pagrepro.resolve import weights_of
 from pagrepro.spec import canonical_json
 
 
@@ -187,7 +187,7 @@ class Files:
         return self._weights(given["run"], given["weights"])
 
     def _weights(self, run: str, which: str) -> list[str]:
-        assert which in weights_of(self.expansion.runs[run].spec)
+        assert which in run_weights(self.expansion.runs[run].spec)
         return [str(self.layout.weights(run, which)), str(self.layout.run_json(run))]
 
     # --- artifacts and claims
