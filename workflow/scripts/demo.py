@@ -1,7 +1,6 @@
 """Run the demo tier and say what came of it: verdicts, time used against planned, where the report is."""
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -28,14 +27,17 @@ def run(tier: str) -> tuple[float, bool]:
     return time.monotonic() - started, not any("Nothing to be done" in line for line in lines)
 
 
-def cpu_seconds(results: Path) -> dict[str, float]:
-    """CPU seconds of the last run of each rule, from Snakemake's benchmark files."""
-    used: dict[str, float] = {}
-    for file in sorted((results / "timings").rglob("*.jsonl")):
-        record = json.loads(file.read_text().splitlines()[-1])
-        stage = file.relative_to(results / "timings").parts[0]
-        used[stage] = used.get(stage, 0.0) + float(record["cpu_time"])
-    return used
+def resources(results: Path) -> tuple[dict[str, float], float]:
+    """(CPU seconds by stage, largest memory of one process in MB), as the scripts' logs say."""
+    seconds: dict[str, float] = {}
+    peak = 0.0
+    for file in sorted((results / "logs").rglob("*.log")):
+        found = script.used(file.read_text(errors="replace"))
+        if found:
+            stage = file.relative_to(results / "logs").parts[0]
+            seconds[stage] = seconds.get(stage, 0.0) + found[0]
+            peak = max(peak, found[1])
+    return seconds, peak
 
 
 def main(tier: str) -> None:
@@ -49,11 +51,12 @@ def main(tier: str) -> None:
     print(terminal_table(results / "claims.csv"))
     if not worked:
         print("\nEverything is up to date: nothing to do.")
-    used = cpu_seconds(results)
+    seconds, peak = resources(results)
     planned = sum(settings.planned_cpu_seconds.values())
     print(f"\nwall time   {wall / 60:.1f} min of {settings.planned_minutes:g} planned")
-    parts = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in used.items())
-    print(f"CPU time    {sum(used.values()):.0f} s of {planned:g} planned ({parts})")
+    parts = ", ".join(f"{stage} {used:.0f}" for stage, used in seconds.items())
+    print(f"CPU time    {sum(seconds.values()):.0f} s of {planned:g} planned ({parts})")
+    print(f"memory      {peak:.0f} MB at most in one process")
     print(f"results     {results}/tables, {results}/figures, {results}/claims.csv")
     print(f"report      {results}/report.zip (open report.html inside)")
 
