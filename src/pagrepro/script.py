@@ -16,8 +16,8 @@ from pagrepro.errors import UserError
 def main() -> Iterator[None]:
     """Print a `UserError` as its message alone and exit with 1; let everything else show its traceback.
 
-    At the end, whatever it is, one line tells what the process has used: Snakemake's benchmark files look at
-    the CPU time now and then and miss the last half minute.
+    At the end of a log, whatever that end is, one line tells what the process has used: Snakemake's benchmark
+    files look at the CPU time now and then and miss the last half minute.
     """
     try:
         yield
@@ -25,7 +25,8 @@ def main() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
     finally:
-        print(used_line(), flush=True)
+        if not sys.stdout.isatty():
+            print(used_line(), flush=True)
 
 
 def used_line() -> str:
