@@ -460,3 +460,23 @@ def test_rules_can_be_checked_without_importing_them():
     for name in plugins.names("claims"):
         parsed = plugins.config_class("claims", name).model_json_schema()
         assert parsed == plugins.load("claims", name).Config.model_json_schema()
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "verdict"),
+    [
+        ([0.0, 1e-9], {"low": 0, "high": 1e-6}, "confirmed"),
+        ([0.0, 1e-3], {"low": 0, "high": 1e-6}, "contradicted"),
+        ([0.5, 0.4], {"low": 0.5}, "contradicted"),
+        ([0.0, np.nan], {"high": 1}, "inconclusive"),
+    ],
+)
+def test_every_run_is_about_facts_and_needs_no_seeds(values, options, verdict):
+    found = judge("every_run", frame(rows("value", values)), **options)
+    assert found.verdict == verdict
+    assert found.tests == (1 if verdict == "inconclusive" else 0)
+
+
+def test_every_run_names_the_run_outside():
+    table = frame(rows("value", [0.0, 2.0]))
+    assert table["run"].iloc[1] in judge("every_run", table, high=1).reason
