@@ -6,7 +6,6 @@ from typing import Any
 from pagrepro import configuration
 from pagrepro.configuration import Configuration
 from pagrepro.declare import Declarations, declare
-from pagrepro.errors import ConfigError
 from pagrepro.expansion import ArtifactPlan, ClaimsPlan, Expansion, Group
 from pagrepro.resolve import Resolver
 from pagrepro.spec import network_label
@@ -24,14 +23,18 @@ def expand_loaded(loaded: Configuration, root: Path = Path(".")) -> Expansion:
     """As `expand`, of configuration files that were read before."""
     declared = declare(loaded)
     found = Resolver(loaded, declared, root).everything()
-    found.groups = {name: _group(name, declared, found) for name in declared.groups}
+    # run -> evaluations declared for it: groups are many, so this is not looked for again in each.
+    measured: dict[str, list[str]] = {}
+    for run, evaluation in declared.evaluations:
+        measured.setdefault(run, []).append(evaluation)
+    found.groups = {name: _group(name, declared, measured, found) for name in declared.groups}
     _artifacts(declared, found)
     for paper in loaded.papers:
         found.claims[paper] = _claims(paper, declared, found)
     return found
 
 
-def _group(full: str, declared: Declarations, found: Expansion) -> Group:
+def _group(full: str, declared: Declarations, measured: dict[str, list[str]], found: Expansion) -> Group:
     paper, name = full.split(".", 1)
     members, reasons, missing = [], [], {}
     dataset, network, epochs = "", "", 0
@@ -45,21 +48,22 @@ def _group(full: str, declared: Declarations, found: Expansion) -> Group:
         network = network_label(spec["task"])
         epochs = spec["fit"]["epochs"] if spec["fit"] else 0
         members.append({"run": real, "seed": labels["seed"], "labels": labels})
-        for (owner, evaluation), _ in declared.evaluations.items():
-            if owner == run and f"{run}/{evaluation}" in found.removed:
+        for evaluation in measured.get(run, []):
+            if f"{run}/{evaluation}" in found.removed:
                 missing[evaluation] = found.removed[f"{run}/{evaluation}"]
     nothing = None if members else (reasons[0] if reasons else "the tier asks for no run of this group")
     return Group(paper, name, dataset, network, epochs, tuple(members), nothing, missing)
 
 
 def _artifacts(declared: Declarations, found: Expansion) -> None:
+    known = {evaluation for _, evaluation in declared.evaluations}
     for (paper, name), item in declared.artifacts.items():
         artifact = item.template
         kind = "table" if artifact.table else "figure"
         for evaluation in artifact.evaluations:
-            if not any(evaluation == known for _, known in declared.evaluations):
-                allowed = ", ".join(sorted({known for _, known in declared.evaluations}))
-                raise item.error("evaluations", evaluation, allowed or "no evaluation is declared")
+            if evaluation not in known:
+                allowed = ", ".join(sorted(known)) or "no evaluation is declared"
+                raise item.error("evaluations", evaluation, allowed)
         content = {
             "paper": paper, "name": name, "tier": found.tier,
             **artifact.model_dump(mode="json", exclude_none=True),
@@ -139,8 +143,3 @@ def _part_reason(item: Any, part: Any, found: Expansion) -> str | None:
                     f" this tier used {group.dataset} with {group.network} and {group.epochs}"
                 )
     return None
-
-
-def config_error_for_packs(tier: str, name: str, found: object, allowed: str) -> ConfigError:
-    """An error in the declaration of a tier's pack."""
-    return ConfigError(f"config/tiers/{tier}.yaml", f"packs.{name}", found, allowed)

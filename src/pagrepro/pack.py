@@ -10,8 +10,7 @@ from typing import Any
 
 from pagrepro import plugins
 from pagrepro.configuration import Configuration
-from pagrepro.errors import UserError
-from pagrepro.expand import config_error_for_packs
+from pagrepro.errors import ConfigError, UserError
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
 from pagrepro.finished import run_weights
 from pagrepro.spec import Cost, PackDeclaration, canonical_json, matches
@@ -137,7 +136,7 @@ def _check_independent(pack: PackDeclaration, members: list[Run | Field], expans
     for member in members:
         needed = _ancestors(member.spec, expansion) & inside
         if needed:
-            raise config_error_for_packs(
+            raise _pack_error(
                 expansion.tier, pack.name, f"{member.name} and {', '.join(sorted(needed))}, which it needs",
                 "members that do not need each other; put them into two packs",
             )  # fmt: skip
@@ -212,6 +211,10 @@ def _check_unused(packs: tuple[PackDeclaration, ...], found: list[Job], configur
     used = {job.pack for job in found}
     for pack in packs:
         if pack.name not in used:
-            raise config_error_for_packs(
+            raise _pack_error(
                 configuration.settings.tier, pack.name, ", ".join(pack.match), "patterns that match something"
             )
+
+
+def _pack_error(tier: str, name: str, found: object, allowed: str) -> ConfigError:
+    return ConfigError(f"config/tiers/{tier}.yaml", f"packs.{name}", found, allowed)

@@ -34,7 +34,7 @@ def resources(results: Path) -> tuple[dict[str, float], float]:
     for file in sorted((results / "logs").rglob("*.log")):
         found = script.used(file.read_text(errors="replace"))
         if found:
-            stage = file.relative_to(results / "logs").parts[0]
+            stage = Path(file.relative_to(results / "logs").parts[0]).stem
             seconds[stage] = seconds.get(stage, 0.0) + found[0]
             peak = max(peak, found[1])
     return seconds, peak
