@@ -129,7 +129,8 @@ def _check_sources(
             if source not in content.sources:
                 raise ConfigError(datasets_file, f"datasets.{name}.sources.{role}", source, known)
         for split, rows in dataset.splits.items():
-            if rows.part not in dataset.parts:
+            # Without sizes nothing is known of the parts before the data are loaded.
+            if dataset.parts and rows.part not in dataset.parts:
                 key = f"datasets.{name}.splits.{split}.part"
                 raise ConfigError(datasets_file, key, rows.part, ", ".join(dataset.parts))
     for source in tier.unavailable:

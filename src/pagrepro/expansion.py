@@ -99,3 +99,25 @@ class Expansion:
     removed: dict[str, str] = field(default_factory=dict)
     # source -> path chosen by the user; used in place
     paths: dict[str, str] = field(default_factory=dict)
+
+    def runs_behind(self, spec: dict[str, Any]) -> set[str]:
+        """Every run that a spec is made from, directly or through fields and other runs."""
+        found: set[str] = set()
+        for given in spec["inputs"].values():
+            if "field" in given:
+                found |= self.runs_behind(self.fields[given["field"]].spec)
+            elif "evaluation" not in given and "run" in given:
+                found |= {given["run"]} | self.runs_behind(self.runs[given["run"]].spec)
+        return found
+
+    def depth(self, spec: dict[str, Any]) -> int:
+        """Longest chain of evaluations behind a spec."""
+        depths = [0]
+        for given in spec["inputs"].values():
+            if "evaluation" in given:
+                depths.append(1 + self.evaluations[given["run"], given["evaluation"]].depth)
+            elif "field" in given:
+                depths.append(self.depth(self.fields[given["field"]].spec))
+            elif "run" in given:
+                depths.append(self.depth(self.runs[given["run"]].spec))
+        return max(depths)

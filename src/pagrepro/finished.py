@@ -36,7 +36,7 @@ def run_weights(spec: dict[str, Any]) -> list[str]:
     which = ["final"]
     if fit.get("ema"):
         which.append("ema")
-    if any(entry.get("select") for entry in spec.get("monitor") or ()):
+    if fit.get("select") or any(entry.get("select") for entry in spec.get("monitor") or ()):
         which.append("best")
     return which + [f"epoch:{epoch}" for epoch in sorted(set(fit.get("keep_epochs") or ()))]
 

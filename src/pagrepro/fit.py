@@ -21,6 +21,7 @@ from pagrepro.ema import Ema
 from pagrepro.errors import Diverged
 from pagrepro.fit_options import DEFAULT_OPTIONS, REAL_PARTS, FitOptions, Parts, Stopped, stop_signals
 from pagrepro.history import Averages, history_line, log_line
+from pagrepro.inputs import diverged_inputs
 from pagrepro.layout import Layout
 from pagrepro.lock import Lock
 from pagrepro.monitor import Best, Monitors
@@ -97,15 +98,16 @@ class Loop:
         spec, fit_spec, seed = self.spec, self.spec["fit"], self.spec["seed"]
         self.data = self.parts.data(spec, self.layout, self.device, self.options.root)
         self.batches = Batches(
-            self.data, fit_spec["batch_size"], fit_spec["drop_last"], seed, fit_spec["channels_last"]
-        )
+            self.data, fit_spec["batch_size"], fit_spec["drop_last"], seed, fit_spec["channels_last"],
+            fit_spec.get("steps_per_epoch"),
+        )  # fmt: skip
         self.epochs, self.per_epoch = fit_spec["epochs"], self.batches.per_epoch
         self.state = LoopState(seed, self.epochs * self.per_epoch, self.device)
         self.task = self._make_task()
         self.network = self.task.network
         self.schedule = schedule.parse(fit_spec["schedule"])
         self.base_rates = {k: [g["lr"] for g in o.param_groups] for k, o in self.task.optimizers.items()}
-        self.ema = Ema(self.network, fit_spec["ema"]["decay"]) if fit_spec["ema"] else None
+        self.ema = Ema(self.network, **fit_spec["ema"]) if fit_spec["ema"] else None
         self.buffers = list(self.network.buffers())
         self.safe_buffers = [b.detach().clone() for b in self.buffers]
         self.monitors = self._make_monitors()
@@ -126,7 +128,7 @@ class Loop:
         entries, root = list(self.spec.get("monitor") or ()), self.options.root
         prepare = self.parts.measure
         measures = {e["name"]: prepare(e, self.spec, self.layout, self.device, root) for e in entries}
-        return Monitors(entries, measures, self.epochs)
+        return Monitors(entries, measures, self.epochs, by_metric=self.spec["fit"].get("select"))
 
     # --- the loop ------------------------------------------------------------------------------------
 
@@ -174,7 +176,7 @@ class Loop:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec["fit"]["amp"] == "bf16"):
             metrics = self.task.step(state, batch)
         if self.ema is not None:
-            self.ema.update(self.network)
+            self.ema.update(self.network, state.step)
         return metrics, len(batch.y)
 
     def finish_epoch(self) -> None:
@@ -182,9 +184,11 @@ class Loop:
         epoch, state = self.state.epoch + 1, self.state
         optimizer = next(iter(self.task.optimizers.values()))
         # Reading the means waits for the device, so that the time taken next is the whole epoch's.
-        if not math.isfinite(self.averages.means().get("loss", 0.0)):
+        means = self.averages.means()
+        if not math.isfinite(means.get("loss", 0.0)):
             raise Diverged("loss", state.step - 1)
         self.averages.seconds += self._lap()
+        self.monitors.take_metrics(epoch, means, self.network)
         monitor = self.monitors.take(epoch, self.network, self.ema and self.ema.values)
         peak = peak_mb(self.device).get("gpu_peak_mb")
         line = history_line(
@@ -293,6 +297,7 @@ class Loop:
             best=best and {"value": best.value, "epoch": best.epoch},
             diverged=diverged and {"term": diverged.term, "step": diverged.step},
             notes=notes,
+            diverged_inputs=diverged_inputs(self.spec, self.layout),
             provenance=provenance(self.device, self.wall_s, self.started, resumed=self.resumed),
         )
         write = self.options.write

@@ -10,9 +10,9 @@ import torch
 from pagrepro.dataset import Dataset
 from pagrepro.errors import StateError
 from pagrepro.layout import Layout
-from pagrepro.load import load_field, load_run
+from pagrepro.load import load_field, load_result, load_run
 from pagrepro.load_data import load_dataset
-from pagrepro.request import LoadedField, LoadedRun
+from pagrepro.request import Loaded, LoadedRun
 from pagrepro.spec import canonical_json
 from pagrepro.storage import file_hash, read_json
 
@@ -42,15 +42,19 @@ class Loader:
             )
         return self._runs[name, weights]
 
-    def inputs(self, given: dict[str, Any]) -> dict[str, LoadedRun | LoadedField]:
-        """Runs and fields by role, as a resolved spec names them."""
-        found: dict[str, LoadedRun | LoadedField] = {}
+    def inputs(self, given: dict[str, Any]) -> dict[str, Loaded]:
+        """Runs, fields and measurements by role, as a resolved spec names them."""
+        found: dict[str, Loaded] = {}
         for role, value in given.items():
             if "field" in value:
                 found[role] = load_field(
                     self.layout, value["field"], self.device, expected_hash=value["hash"]
                 )
-            elif "run" in value and "evaluation" not in value:
+            elif "evaluation" in value:
+                found[role] = load_result(
+                    self.layout, value["run"], value["evaluation"], expected_hash=value["hash"]
+                )
+            else:
                 found[role] = self.run(value["run"], value["weights"], value["hash"])
         return found
 
@@ -69,6 +73,25 @@ def input_hashes(spec: dict[str, Any], layout: Layout, run: str | None = None) -
         else:
             found[role] = _hash_of(layout.weights(given["run"], given["weights"]))
     return found
+
+
+def diverged_inputs(spec: dict[str, Any], layout: Layout, run: str | None = None) -> list[str]:
+    """Runs whose fit diverged among all that stands behind a spec (and the measured run), sorted.
+
+    What is made from them carries their names, so that no reader takes it for more than it is."""
+    names = [] if run is None else _diverged(layout.run_json(run), run)
+    for given in (spec.get("inputs") or {}).values():
+        if "field" in given:
+            names += _diverged(layout.field_json(given["field"]))
+        elif "run" in given:
+            names += _diverged(layout.run_json(given["run"]), given["run"])
+    return sorted(set(names))
+
+
+def _diverged(sidecar: Path, run: str | None = None) -> list[str]:
+    record = read_json(sidecar)
+    own = [run] if run is not None and record["status"] == "diverged" else []
+    return own + list(record.get("diverged_inputs", ()))
 
 
 def _hash_of(path: Path) -> str:

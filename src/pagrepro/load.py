@@ -3,17 +3,19 @@
 `load_run(Layout(Path("results/demo")), "digits_plain_s0").model` is the network, frozen and in eval mode.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pagrepro import plugins
 from pagrepro.errors import StateError
 from pagrepro.layout import Layout
-from pagrepro.request import LoadedField, LoadedRun
+from pagrepro.request import Loaded, LoadedField, LoadedResult, LoadedRun
 from pagrepro.storage import load_tensors, read_json
 
 REVISION = 1
@@ -90,6 +92,17 @@ def load_field(
     return LoadedField(name, read, spec)
 
 
+def load_result(layout: Layout, run: str, name: str, expected_hash: str | None = None) -> LoadedResult:
+    """A finished measurement of a run, with its per-example arrays."""
+    record = _checked(layout.result(run, name), "measurement", expected_hash)
+    values = {key: math.nan if value is None else float(value) for key, value in record["values"].items()}
+    arrays = {}
+    if record["arrays"]:
+        with np.load(layout.arrays(run, name), allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in record["arrays"]}
+    return LoadedResult(name, run, values, arrays)
+
+
 def _joined(layout: Layout, name: str, count: int, shared: tuple[str, ...]) -> dict[str, Tensor]:
     shards = [load_tensors(layout.field_shard(name, k)) for k in range(count)]
     if count == 1:
@@ -102,16 +115,18 @@ def _joined(layout: Layout, name: str, count: int, shared: tuple[str, ...]) -> d
 
 def load_inputs(
     inputs: Mapping[str, Mapping[str, Any]], layout: Layout, device: torch.device | str = "cpu"
-) -> dict[str, LoadedRun | LoadedField | Path]:
+) -> dict[str, Loaded | Path]:
     """Everything a spec's `inputs` name, by role; a source is given as its path."""
-    found: dict[str, LoadedRun | LoadedField | Path] = {}
+    found: dict[str, Loaded | Path] = {}
     for role, wanted in inputs.items():
         expected = wanted.get("hash")
         if "field" in wanted:
             found[role] = load_field(layout, wanted["field"], device, expected)
         elif "source" in wanted:
             found[role] = layout.source(wanted["source"], wanted["filename"])
-        elif "run" in wanted and "evaluation" not in wanted:
+        elif "evaluation" in wanted:
+            found[role] = load_result(layout, wanted["run"], wanted["evaluation"], expected)
+        else:
             which = wanted.get("weights", "final")
             found[role] = load_run(layout, wanted["run"], which, device, expected)
     return found

@@ -77,17 +77,24 @@ def load_split(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The examples of one split: x (N, *shape) as stored, y (N,) int64, index (N,) int64 rows of the part.
 
-    spec: `{part, indices, sha256}`; `indices` is a path relative to `root`, null for all rows.
+    spec: `{part, indices, without, sha256}`; `indices`: path, relative to `root`, of the file with the rows
+    in their order; `without`: of the one with the rows to leave out; neither: all rows.
     """
     if spec["part"] not in dataset.parts:
         raise DataError(
             f"data set {dataset.name} has no part {spec['part']!r}; it has {', '.join(dataset.parts)}"
         )
     part = dataset.parts[spec["part"]]
-    if spec.get("indices") is None:
+    path = spec.get("indices") or spec.get("without")
+    if path is None:
         return part.x, part.y, torch.arange(len(part.y))
-    rows = splits.read_indices(root / spec["indices"], len(part.y), spec.get("sha256"))
-    index = torch.tensor(rows)
+    index = torch.tensor(splits.read_indices(root / path, len(part.y), spec.get("sha256")))
+    if spec.get("without"):
+        keep = torch.ones(len(part.y), dtype=torch.bool)
+        keep[index] = False
+        index = keep.nonzero().flatten()
+        if len(index) == 0:
+            raise DataError(f"index file {root / path} lists every row of part {spec['part']}: none is left")
     return part.x[index], part.y[index], index
 
 

@@ -16,7 +16,7 @@ from pagrepro import plugins
 from pagrepro.determinism import switches
 from pagrepro.errors import UserError
 from pagrepro.finished import keep, kept_folder, restore
-from pagrepro.inputs import Loader, input_hashes
+from pagrepro.inputs import Loader, diverged_inputs, input_hashes
 from pagrepro.layout import Layout
 from pagrepro.load_data import load_split
 from pagrepro.provenance import now, provenance
@@ -76,6 +76,7 @@ def make_field(member: dict[str, Any], loader: Loader) -> None:
         "seed": spec["seed"],
         "shards": [path.name for path in paths],
         "content": [f"sha256:{file_hash(path)}" for path in paths],
+        "diverged_inputs": diverged_inputs(spec, layout),
         "provenance": provenance(loader.device, time.monotonic() - clock, started),
     }
     write_json(layout.field_json(name), content)

@@ -18,14 +18,14 @@ from pagrepro.dataset import to_float
 from pagrepro.determinism import switches
 from pagrepro.errors import UserError
 from pagrepro.finished import keep, kept_folder, restore
-from pagrepro.inputs import Loader, input_hashes
+from pagrepro.inputs import Loader, diverged_inputs, input_hashes
 from pagrepro.layout import Layout
 from pagrepro.load_data import load_split
 from pagrepro.provenance import now, provenance
 from pagrepro.replay import ReplayRequest, training_batch
 from pagrepro.request import Measurement, MeasureRequest
 from pagrepro.spec import spec_hash
-from pagrepro.storage import read_json, write_atomic, write_json
+from pagrepro.storage import write_atomic, write_json
 
 REVISION = 1
 
@@ -86,11 +86,13 @@ def write_result(
 ) -> None:
     """Write arrays (.npz) and then the result (JSON), each atomically: a result is never without its arrays.
 
-    member: `{run, evaluation, spec, revisions}`; sidecar: provenance. Status is the run's ("diverged" or
-    "complete"). Values that are not finite are written as null.
+    member: `{run, evaluation, spec, revisions}`; sidecar: provenance. Status is "diverged" when the run or
+    anything that it or the measurement is made from is, else "complete". Values that are not finite are
+    written as null.
     """
     run, evaluation, spec = member["run"], member["evaluation"], member["spec"]
     result, *arrays = outputs(spec, run, evaluation, layout)
+    diverged = diverged_inputs(spec, layout, run)
     if arrays:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **measurement.arrays)
@@ -98,9 +100,10 @@ def write_result(
     content = {
         "run": run,
         "evaluation": evaluation,
-        "status": read_json(layout.run_json(run))["status"],
+        "status": "diverged" if diverged else "complete",
         "values": measurement.values,
-        "flags": measurement.flags,
+        "flags": measurement.flags
+        + [f"made from {name}, which diverged" for name in diverged if name != run],
         "arrays": sorted(measurement.arrays),
         "spec": spec,
         "spec_hash": spec_hash(spec),

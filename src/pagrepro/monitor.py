@@ -67,8 +67,12 @@ class Monitors:
     epochs: int
     best: Best | None = field(default=None)
 
+    # "min:loss": epochs compared by the mean of a training metric instead of a measurement.
+    by_metric: str | None = None
+
     def __post_init__(self) -> None:
         chosen = [entry["select"] for entry in self.entries if entry.get("select")]
+        chosen += [self.by_metric] if self.by_metric else []
         if len(chosen) > 1:
             raise StateError(f"monitor: more than one entry selects the best weights: {chosen}")
         for select in chosen:
@@ -77,7 +81,7 @@ class Monitors:
 
     @property
     def selects(self) -> bool:
-        return any(entry.get("select") for entry in self.entries)
+        return self.by_metric is not None or any(entry.get("select") for entry in self.entries)
 
     def take(
         self, epoch: int, network: nn.Module, ema: dict[str, Tensor] | None
@@ -93,17 +97,33 @@ class Monitors:
             copied.zero_grad(set_to_none=True)
             copied.load_state_dict(weights)
             found[entry["name"]] = values = self.measures[entry["name"]](freeze(copied))
-            if entry.get("select"):
-                self._compare(entry["select"], values, epoch, weights)
+            if entry.get("select") and epoch >= entry.get("first_epoch", 1):
+                later = entry.get("ties") == "later"
+                self._compare(entry["select"], values, epoch, weights, later)
         return found
 
-    def _compare(self, select: str, values: dict[str, float], epoch: int, weights: dict[str, Tensor]) -> None:
+    def take_metrics(self, epoch: int, means: dict[str, float], network: nn.Module) -> None:
+        """Compare this epoch's training metrics with those of the best one, where that is what selects."""
+        if self.by_metric:
+            self._compare(self.by_metric, means, epoch, network.state_dict())
+
+    def _compare(
+        self,
+        select: str,
+        values: dict[str, float],
+        epoch: int,
+        weights: dict[str, Tensor],
+        later: bool = False,
+    ) -> None:
+        """`later`: a tie goes to the later epoch. A value that is not a number never wins."""
         direction, _, name = select.partition(":")
         if name not in values:
-            raise StateError(f"monitor: select: no value {name!r}; the measurement gives {', '.join(values)}")
-        value = float(values[name])
-        sign = 1 if direction == "max" else -1
-        # Ties keep the earlier epoch; a value that is not a number never wins.
-        if not math.isnan(value) and (self.best is None or sign * value > sign * self.best.value):
+            raise StateError(f"select: no value {name!r}; there are: {', '.join(values)}")
+        value = float(values[name]) * (1 if direction == "max" else -1)
+        if math.isnan(value):
+            return
+        best = None if self.best is None else self.best.value * (1 if direction == "max" else -1)
+        if best is None or value > best or (later and value == best):
+            value = float(values[name])
             copied = {key: tensor.detach().to("cpu", copy=True) for key, tensor in weights.items()}
             self.best = Best(value, epoch, copied)

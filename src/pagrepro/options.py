@@ -5,7 +5,7 @@ hyper-parameter stops the workflow before any job starts.
 """
 
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -25,6 +25,16 @@ def parse_number(value: Any) -> Any:
 
 # A float that may be written as a fraction, as papers write budgets.
 Number = Annotated[float, BeforeValidator(parse_number)]
+
+
+def _ordered(box: Any) -> Any:
+    if isinstance(box, tuple) and not box[0] < box[1]:
+        raise ValueError(f"the low end of a box has to be below the high end, found {list(box)}")
+    return box
+
+
+# Where an attack keeps x_adv: "data", the range of the data; "none"; or [low, high] in the data's units.
+Box = Annotated[Literal["data", "none"] | tuple[Number, Number], AfterValidator(_ordered)]
 
 
 def plugin(kind: str) -> Any:

@@ -115,8 +115,8 @@ def input_hashes(spec: dict[str, Any]) -> dict[str, str | None]:
     """Identity of everything that went in: sources of the data set, the split's index list, other results."""
     found = {f"data:{role}": file["hash"] for role, file in (spec["dataset"].get("files") or {}).items()}
     split = spec.get("split") or {}
-    if split.get("indices"):
-        found[f"split:{split['indices']}"] = split.get("sha256")
+    if rows := split.get("indices") or split.get("without"):
+        found[f"split:{rows}"] = split.get("sha256")
     for role, wanted in (spec.get("inputs") or {}).items():
         found[f"input:{role}"] = wanted.get("hash")
     return found

@@ -90,10 +90,15 @@ class _Rows:
         self.known: dict[str, int] = {}
 
     def of(self, spec: dict[str, Any]) -> int:
+        """Rows of a spec's split; those of a part whose size is not declared count as none."""
         split = spec["split"]
-        path = split["indices"]
-        if path is None:
-            return spec["dataset"]["parts"][split["part"]]
+        if split["indices"]:
+            return self._listed(split["indices"])
+        size = spec["dataset"]["parts"].get(split["part"], 0)
+        left_out = self._listed(split["without"]) if split.get("without") else 0
+        return max(0, size - left_out)
+
+    def _listed(self, path: str) -> int:
         if path not in self.known:
             lines = (self.root / path).read_text(encoding="utf-8").splitlines()
             self.known[path] = sum(bool(line.strip()) for line in lines)

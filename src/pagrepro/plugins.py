@@ -20,7 +20,7 @@ from pagrepro.problems import OptionError, Problem, problems
 
 PACKAGE = Path(__file__).parent
 KINDS = (
-    "attacks", "claims", "data", "evaluations", "fields", "figures",
+    "attacks", "claims", "data", "evaluations", "fields", "figures", "generators",
     "models", "objectives", "sources", "tables", "tasks",
 )  # fmt: skip
 
@@ -191,6 +191,7 @@ def mentioned(spec: Any) -> list[str]:
     singular = {
         "model": "models", "objective": "objectives", "attack": "attacks", "task": "tasks",
         "measure": "evaluations", "field": "fields", "data": "data", "adapter": "sources",
+        "generator": "generators", "discriminator": "models",
     }  # fmt: skip
     found: list[str] = []
     if isinstance(spec, dict):

@@ -30,6 +30,20 @@ class LoadedField:
 
 
 @dataclass(frozen=True)
+class LoadedResult:
+    """A finished measurement of a run: values by name (NaN where there is none) and per-example arrays."""
+
+    name: str
+    run: str
+    values: dict[str, float]
+    arrays: dict[str, np.ndarray]
+
+
+# What an input of a job may be, by its role.
+Loaded = LoadedRun | LoadedField | LoadedResult
+
+
+@dataclass(frozen=True)
 class FieldRequest:
     """One shard to compute: `rows` of the split (x, y). x: uint8 images or float, in [low, high]."""
 
@@ -41,7 +55,7 @@ class FieldRequest:
     low: float | None
     high: float | None
     device: torch.device
-    inputs: dict[str, LoadedRun | LoadedField] = field(default_factory=dict)
+    inputs: dict[str, Loaded] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class MeasureRequest:
     device: torch.device
     batch_size: int
     spec: dict[str, Any] = field(default_factory=dict)
-    inputs: dict[str, LoadedRun | LoadedField] = field(default_factory=dict)
+    inputs: dict[str, Loaded] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

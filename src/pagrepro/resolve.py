@@ -102,8 +102,9 @@ class Resolver:
         if name not in entry.splits:
             raise declared.error("split", name, f"a split of {dataset}: {', '.join(entry.splits)}")
         split = entry.splits[name]
-        digest = self._hash_of(split.indices) if split.indices else None
-        return {"name": name, "part": split.part, "indices": split.indices, "sha256": digest}
+        digest = self._hash_of(rows) if (rows := split.indices or split.without) else None
+        spec = {"name": name, "part": split.part, "indices": split.indices, "sha256": digest}
+        return {**spec, "without": split.without} if split.without else spec  # others keep their identity
 
     def _hash_of(self, indices: str) -> str:
         if indices not in self._index_hash:
@@ -197,6 +198,7 @@ class Resolver:
             "task": t.task, **rows, "fit": t.fit.model_dump(mode="json") if t.fit else None,
             "monitor": monitors, "seed": t.seed, "inputs": self._inputs(declared, {"task": t.task}, rows),
         }  # fmt: skip
+        self._check_fresh(declared, spec)
         if (t.fit is None) != plugins.constant("tasks", t.task["name"], "CONVERTED", False):
             raise declared.error("fit", t.fit, "options of the training loop, for tasks that are fitted")
         first = self._canonical("run", name, spec)
@@ -204,6 +206,21 @@ class Resolver:
             return self.get("run", first)
         self.out.runs[name] = Run(name, spec, spec_hash(spec), t.cost)
         return self.out.runs[name]
+
+    def _check_fresh(self, declared: Declared[Any], spec: dict[str, Any]) -> None:
+        """Fresh examples are rows of no split: the data can be drawn, and fields can be read anywhere."""
+        if not (spec["fit"] or {}).get("fresh"):
+            return
+        data = spec["dataset"]["data"]["name"]
+        if not plugins.constant("data", data, "FRESH", False):
+            raise declared.error("fit.fresh", f"data set {data}", "one that draws examples (FRESH = True)")
+        for role, given in spec["inputs"].items():
+            kind = self.out.fields[given["field"]].spec["field"]["name"] if "field" in given else None
+            if kind and not plugins.constant("fields", kind, "ANY_ROWS", False):
+                raise declared.error(
+                    f"inputs.{role}.field", f"{given['field']}, made for the rows of a split",
+                    "with fit.fresh, a field that can be read at any example (ANY_ROWS = True)",
+                )  # fmt: skip
 
     def _field(self, name: str) -> Field:
         declared = self.declared.fields[name]
@@ -238,8 +255,10 @@ class Resolver:
             "run": {"hash": run.hash, "weights": t.weights},
             "inputs": self._inputs(declared, {"measure": t.measure}, rows),
         }  # fmt: skip
+        self._check_independent(declared, run, spec)
         apart = plugins.constant("evaluations", t.measure["name"], "APART", False)
-        found = Evaluation(run.name, name, spec, spec_hash(spec), t.cost, apart, self._depth(spec))
+        depth = max(self.out.depth(spec), self.out.depth(run.spec))
+        found = Evaluation(run.name, name, spec, spec_hash(spec), t.cost, apart, depth)
         before = self.out.evaluations.setdefault((run.name, name), found)
         if before.hash != found.hash:
             raise declared.error(
@@ -249,15 +268,18 @@ class Resolver:
             )
         return before
 
-    def _depth(self, spec: dict[str, Any]) -> int:
-        """Longest chain of evaluations among the inputs of a spec."""
-        depths = [0]
-        for given in spec["inputs"].values():
-            if "evaluation" in given:
-                depths.append(1 + self.out.evaluations[given["run"], given["evaluation"]].depth)
-            elif "field" in given:
-                depths.append(self._depth(self.out.fields[given["field"]].spec))
-        return max(depths)
+    def _check_independent(self, declared: Declared[Any], run: Run, spec: dict[str, Any]) -> None:
+        """What roles in INDEPENDENT are made from is none of what the measured run was trained with."""
+        behind_run = self.out.runs_behind(run.spec)
+        for role in plugins.constant("evaluations", spec["measure"]["name"], "INDEPENDENT", ()):
+            given = spec["inputs"].get(role)
+            shared = self.out.runs_behind({"inputs": {role: given}}) & behind_run if given else set()
+            if shared:
+                raise declared.error(
+                    f"inputs.{role}",
+                    f"made from {', '.join(sorted(shared))}, which {run.name} was trained with",
+                    "something made from other runs: what has taught a network cannot judge it",
+                )
 
     def _canonical(self, kind: str, name: str, spec: dict[str, Any]) -> str:
         """The first name under which this very spec was asked for."""

@@ -66,7 +66,8 @@ def groups_from_json(table: dict[str, dict[str, Any]]) -> dict[str, Group]:
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement of one run. values: by name, NaN where the file has null; accuracies are fractions."""
+    """One measurement of one run. values: by name, NaN where the file has null; accuracies are fractions;
+    seconds: wall time of the measurement, NaN where the file does not say."""
 
     run: str
     group: str
@@ -81,6 +82,7 @@ class Result:
     arrays: tuple[str, ...]
     arrays_path: Path
     spec_hash: str
+    seconds: float = math.nan
 
     @property
     def diverged(self) -> bool:
@@ -124,6 +126,7 @@ def read(layout: Layout, group: Group, member: Member, evaluation: str) -> Resul
         {name: math.nan if value is None else float(value) for name, value in content["values"].items()},
         content["status"], group.dataset, group.network, tuple(content.get("flags", ())),
         tuple(content.get("arrays", ())), layout.arrays(member.run, evaluation), content.get("spec_hash", ""),
+        float(content.get("provenance", {}).get("wall_s", math.nan)),
     )  # fmt: skip
 
 

@@ -53,6 +53,15 @@ class Split(Strict):
     indices: str | None = Field(
         None, description="text file with one row number per line; all rows without it"
     )
+    without: str | None = Field(
+        None, description="text file with one row number per line: all rows but these"
+    )
+
+    @model_validator(mode="after")
+    def _one_list(self) -> "Split":
+        if self.indices is not None and self.without is not None:
+            raise ValueError("expected at most one of `indices` and `without`")
+        return self
 
 
 class DatasetEntry(Strict):
@@ -67,7 +76,7 @@ class DatasetEntry(Strict):
     high: float | None = 1.0
     seeded: bool = Field(False, description="the data themselves are drawn from the run's seed")
     class_names: tuple[str, ...] = ()
-    parts: dict[str, int] = Field(description="number of examples of each part")
+    parts: dict[str, int] = Field(description="number of examples of each part; {} where not known")
     splits: dict[str, Split]
 
 
@@ -95,6 +104,10 @@ class Ema(Strict):
     """Exponential moving average of the weights (`ema.py`)."""
 
     decay: Number = Field(gt=0, lt=1, description="share of the old average kept at each step")
+    start: int = Field(0, ge=0, description="steps during which the average is the network itself")
+
+
+Select = Annotated[str, Field(pattern=r"^(max|min):\w+$")]
 
 
 class Fit(Strict):
@@ -103,6 +116,15 @@ class Fit(Strict):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     drop_last: bool = True
+    steps_per_epoch: int | None = Field(
+        None, ge=1, description="steps that make an epoch, for epochs that are no full pass over the split"
+    )
+    fresh: bool = Field(
+        False, description="new examples at every step, from data that can be drawn; needs steps_per_epoch"
+    )
+    select: Select | None = Field(
+        None, description="keeps the best weights by the epoch mean of a training metric, such as min:loss"
+    )
     schedule: Schedule = Constant()
     ema: Ema | None = None
     amp: Literal["none", "bf16"] = "none"
@@ -111,15 +133,25 @@ class Fit(Strict):
     tf32: bool = False
     channels_last: bool = False
 
+    @model_validator(mode="after")
+    def _whole_epochs(self) -> "Fit":
+        if self.fresh and self.steps_per_epoch is None:
+            raise ValueError("fresh examples never end: say how many steps make an epoch (steps_per_epoch)")
+        return self
+
 
 class Monitor(Strict):
-    """A measurement taken every `every` epochs; `select` ("max:accuracy") keeps the best weights."""
+    """A measurement taken every `every` epochs; `select` ("max:accuracy") keeps the best weights.
+
+    Candidates are the epochs from `first_epoch` (counted from 1) on; `ties` says which of two equals wins."""
 
     name: Name
     measure: plugin("evaluations")  # type: ignore[valid-type]
     split: str
     every: int = Field(1, ge=1)
-    select: Annotated[str, Field(pattern=r"^(max|min):\w+$")] | None = None
+    select: Select | None = None
+    ties: Literal["earlier", "later"] = "earlier"
+    first_epoch: int = Field(1, ge=1)
 
 
 class RunTemplate(Strict):
@@ -255,12 +287,11 @@ class Tier(Strict):
 
 
 def network_label(task: dict[str, Any]) -> str:
-    """Short name of the network a run really uses, for table rows: `cifar_resnet18 w8`."""
-    model = task.get("model")
-    if not model:
-        return task["name"]
-    width = f" w{model['width']}" if "width" in model else ""
-    return f"{model['name']}{width}"
+    """Short name of the network a run really uses, for table rows: `cifar_resnet18 w8`, `unet w64`."""
+    # A task without another network in it is its own: `conditional_gan w256`.
+    network = task.get("model") or task.get("generator") or task
+    width = f" w{network['width']}" if "width" in network else ""
+    return f"{network['name']}{width}"
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -24,6 +24,14 @@ def shuffled(rows: Iterable[int], seed: int | str) -> list[int]:
     )
 
 
+def fraction(name: str, seed: int | str) -> float:
+    """A number in [0, 1) that depends on nothing but `seed` and the name: a share drawn by it keeps its
+    members when others come or go."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    # 53 bits: a float holds them all, so that no name is rounded up to 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
 def uniform(n: int, size: int, seed: int | str) -> list[int]:
     """`size` of the rows 0..n-1 without replacement, ascending."""
     _check_size(size, n)

@@ -6,7 +6,7 @@ on the other side, `inconclusive` otherwise.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,24 +142,54 @@ def correlation(x: np.ndarray, y: np.ndarray, rank: bool = False) -> np.ndarray:
         return (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
 
 
+def relative_error(estimate: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """abs(estimate / truth - 1) of two positive quantities (N,), such as a distance and its estimate.
+
+    NaN where there is nothing to compare: no estimate, or a truth that is 0 or not finite. An infinite
+    estimate is infinitely wrong.
+    """
+    there = ~np.isnan(estimate) & np.isfinite(truth) & (truth != 0)
+    return np.where(there, np.abs(estimate / np.where(there, truth, 1.0) - 1.0), np.nan)
+
+
 def resampled_means(values: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
     """Bootstrap over examples: means (draws, k) of per-example values (k, N), NaN = example left out.
 
     All k rows see the same resampled examples, so that differences between rows are paired by example.
     """
-    rng = np.random.default_rng(seed)
-    count = values.shape[1]
     there = np.isfinite(values)
     filled = np.where(there, values, 0.0).T
-    block = max(1, 4_000_000 // count)
     means = []
-    for start in range(0, draws, block):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=min(block, draws - start)).astype(
-            float
-        )
+    for times in _resampled_times(values.shape[1], seed, draws):
+        weights = times.astype(float)
         with np.errstate(invalid="ignore", divide="ignore"):
             means.append((weights @ filled) / (weights @ there.T.astype(float)))
     return np.concatenate(means)
+
+
+def resampled_medians(values: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
+    """As `resampled_means`, and of the same resampled examples: the smallest of the values (k, N) that at least
+    half of the examples do not exceed. Infinite values are larger than all others."""
+    order = np.argsort(values, axis=1)
+    half = (values.shape[1] + 1) // 2
+    medians = []
+    for times in _resampled_times(values.shape[1], seed, draws):
+        places = [(times[:, o].cumsum(1) >= half).argmax(1) for o in order]
+        medians.append(np.stack([v[o][p] for v, o, p in zip(values, order, places)], axis=1))
+    return np.concatenate(medians)
+
+
+def median(values: np.ndarray) -> float:
+    """Smallest of the values (N,) that at least half of them do not exceed."""
+    return float(np.sort(values)[(len(values) + 1) // 2 - 1])
+
+
+def _resampled_times(count: int, seed: int, draws: int) -> Iterator[np.ndarray]:
+    """How often each of `count` examples is in a resample, in blocks (<= draws, count)."""
+    rng = np.random.default_rng(seed)
+    block = max(1, 4_000_000 // count)
+    for start in range(0, draws, block):
+        yield rng.multinomial(count, np.full(count, 1 / count), size=min(block, draws - start))
 
 
 def resample(

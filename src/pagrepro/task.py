@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pagrepro.batch import Batch
 from pagrepro.errors import Diverged
-from pagrepro.request import LoadedField, LoadedRun
+from pagrepro.request import Loaded
 from pagrepro.seeding import generator
 
 REVISION = 1
@@ -32,7 +32,7 @@ class TaskSetup:
     seed: int
     total_steps: int
     device: torch.device
-    inputs: Mapping[str, LoadedRun | LoadedField | Path] = field(default_factory=dict)
+    inputs: Mapping[str, Loaded | Path] = field(default_factory=dict)
 
 
 @dataclass

@@ -39,9 +39,22 @@ def fill(value: Any, scope: Mapping[str, Any]) -> Any:
         return [fill(item, scope) for item in value]
     if not isinstance(value, str):
         return value
-    text = _FIELD.sub(lambda m: str(lookup(m.group(1), scope)), value)
+    text = _text(value, scope)
     # A setting may itself refer to another setting.
     return fill(lookup(text[1:], scope), scope) if text.startswith("$") else text
+
+
+def _text(value: str, scope: Mapping[str, Any]) -> str:
+    return _FIELD.sub(lambda m: str(fill(lookup(m.group(1), scope), scope)), value)
+
+
+def _chosen(value: Any, scope: Mapping[str, Any]) -> Any:
+    """What a grid's value names, as it is written there: references inside of it are filled where it is used,
+    because they may name grid keys that come later."""
+    if isinstance(value, str):
+        text = _text(value, scope)
+        return _chosen(lookup(text[1:], scope), scope) if text.startswith("$") else text
+    return [_chosen(item, scope) for item in value] if isinstance(value, list) else value
 
 
 def combinations(grid: Mapping[str, Any], scope: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -53,7 +66,7 @@ def combinations(grid: Mapping[str, Any], scope: Mapping[str, Any]) -> Iterator[
         yield {}
         return
     (key, values), *rest = grid.items()
-    found = fill(values, scope)
+    found = _chosen(values, scope)
     if not isinstance(found, list):
         raise TemplateError(f"grid key {key!r}: expected a list of values, found {found!r}")
     for value in found:

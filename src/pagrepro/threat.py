@@ -27,6 +27,20 @@ def budgets(eps: float | Tensor, x: Tensor) -> Tensor:
     return values
 
 
+def box_of(
+    box: str | tuple[float, float], low: float | None, high: float | None
+) -> tuple[float | None, float | None]:
+    """Ends of the box that an attack's option `box` asks for (None: no end), for data in [low, high]."""
+    if isinstance(box, str):
+        return (low, high) if box == "data" else (None, None)
+    return float(box[0]), float(box[1])
+
+
+def clip(x: Tensor, low: float | None, high: float | None) -> Tensor:
+    """x moved into [low, high]; None means no end on that side."""
+    return x if low is None and high is None else x.clamp(low, high)
+
+
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device)
 

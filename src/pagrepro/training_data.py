@@ -1,6 +1,7 @@
 """What a fit reads before its first step: the training split on the device, and other runs' results."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,29 +9,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pagrepro import plugins
 from pagrepro.batch import Batch, FieldReader
 from pagrepro.dataset import to_float
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 from pagrepro.load import load_inputs
 from pagrepro.load_data import load_dataset, load_split
-from pagrepro.request import LoadedField, LoadedRun
+from pagrepro.request import Loaded, LoadedField
 from pagrepro.seeding import generator
 
 REVISION = 1
+
+# (number of examples, generator) -> new examples x (n, *shape) float and labels y (n,) int64.
+Fresh = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """x: (N, *shape) as stored (uint8 images or float) and y: (N,) int64, both on the fit's device;
-    `low`, `high`: range of `to_float(x)`; `inputs`: other results by role."""
+    `low`, `high`: range of `to_float(x)`; `inputs`: other results by role; `fresh`: draws examples that the
+    fit trains on in the place of these."""
 
     x: Tensor
     y: Tensor
     classes: int
     low: float | None = 0.0
     high: float | None = 1.0
-    inputs: Mapping[str, LoadedRun | LoadedField | Path] = field(default_factory=dict)
+    inputs: Mapping[str, Loaded | Path] = field(default_factory=dict)
+    fresh: Fresh | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,7 +55,15 @@ def load_training_data(
     dataset = load_dataset(spec["dataset"], layout)
     x, y, _ = load_split(dataset, spec["split"], root)
     inputs = load_inputs(spec.get("inputs") or {}, layout, device)
-    return TrainingData(x.to(device), y.to(device), dataset.classes, dataset.low, dataset.high, inputs)
+    fresh = _fresh(spec["dataset"]["data"]) if (spec["fit"] or {}).get("fresh") else None
+    return TrainingData(x.to(device), y.to(device), dataset.classes, dataset.low, dataset.high, inputs, fresh)
+
+
+def _fresh(data: dict[str, Any]) -> Fresh:
+    """How this data set draws new examples."""
+    module = plugins.load("data", data["name"])
+    config = module.Config(**{key: value for key, value in data.items() if key != "name"})
+    return functools.partial(module.draw, config)
 
 
 @dataclass(frozen=True)
@@ -61,15 +76,24 @@ class Batches:
     drop_last: bool
     seed: int
     channels_last: bool = False
+    steps_per_epoch: int | None = None
 
     @property
     def per_epoch(self) -> int:
-        """Steps of one epoch. Raises DataError when the split holds less than one batch."""
+        """Steps of one epoch: a pass over the split, or the first `steps_per_epoch` batches of one. Raises
+        DataError when the split holds less than one batch, or fewer batches than are asked for."""
+        if self.data.fresh is not None:
+            return self.steps_per_epoch
         n = len(self.data.y)
         steps = n // self.batch_size if self.drop_last else -(-n // self.batch_size)
         if steps == 0:
             raise DataError(f"fit.batch_size: a split of {n} examples holds no batch of {self.batch_size}")
-        return steps
+        if steps < (self.steps_per_epoch or 0):
+            raise DataError(
+                f"fit.steps_per_epoch: {self.steps_per_epoch} asked for, but a pass over {n} examples in"
+                f" batches of {self.batch_size} has {steps}; leave it out for a full pass"
+            )
+        return self.steps_per_epoch or steps
 
     def order(self, epoch: int) -> Tensor:
         """Permutation (N,) of the training rows for one epoch."""
@@ -77,12 +101,23 @@ class Batches:
         return drawn.to(self.data.y.device)
 
     def batch(self, order: Tensor, position: int, step: int, total_steps: int) -> Batch:
-        """Batch number `position` of the epoch with this order."""
+        """Batch number `position` of the epoch with this order; new examples where the data are drawn."""
+        if self.data.fresh is not None:
+            return self._fresh_batch(step, total_steps)
         rows = order[position * self.batch_size : (position + 1) * self.batch_size]
         data, x = self.data, to_float(self.data.x[rows])
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return Batch(
             x, data.y[rows], rows, fields=data.fields, low=data.low, high=data.high,
+            step=step, progress=step / total_steps,
+        )  # fmt: skip
+
+    def _fresh_batch(self, step: int, total_steps: int) -> Batch:
+        """Examples that are rows of no split: their index is -1."""
+        data = self.data
+        x, y = data.fresh(self.batch_size, generator(self.seed, "fresh", step, device=data.y.device))
+        return Batch(
+            x, y, torch.full_like(y, -1), fields=data.fields, low=data.low, high=data.high,
             step=step, progress=step / total_steps,
         )  # fmt: skip

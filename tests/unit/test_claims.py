@@ -5,7 +5,7 @@ import pytest
 from made_up import curve, frame, rows
 from pydantic import ValidationError
 
-from pagrepro import plugins
+from pagrepro import plugins, statistics
 from pagrepro.claims import _effects
 from pagrepro.errors import DataError
 
@@ -191,7 +191,7 @@ def test_no_bootstrap_without_fitting_arrays(tmp_path):
     assert "no per-example values of low_s0" in found.reason
     table = frame(with_arrays(tmp_path, "high", 0.6), with_arrays(tmp_path, "low", 0.5))
     wrong = judge("difference", table, above=0, about="models", array="other")
-    assert "is not the mean of its array 'other'" in wrong.reason
+    assert "is not the mean of its array 'other', nor its median" in wrong.reason
     table = frame(with_arrays(tmp_path, "high", 0.6), with_arrays(tmp_path, "low", 0.5, count=200))
     assert "[200, 400] examples" in judge("difference", table, above=0, about="models").reason
 
@@ -480,3 +480,133 @@ def test_every_run_is_about_facts_and_needs_no_seeds(values, options, verdict):
 def test_every_run_names_the_run_outside():
     table = frame(rows("value", [0.0, 2.0]))
     assert table["run"].iloc[1] in judge("every_run", table, high=1).reason
+
+
+# --- medians, arrays by role, agreement ----------------------------------------------------------------------------
+
+
+def test_roles_may_be_means_of_arrays_of_their_own(tmp_path):
+    """Two alignments of the same networks: each is the mean of another array, paired by example."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.5, 0.3, 300)
+    np.savez(tmp_path / "g.npz", alpha_dx=base + 0.1, alpha_x=base)
+    path = {0: str(tmp_path / "g.npz")}
+    table = frame(rows("high", [float(base.mean() + 0.1)], "g", arrays=path),
+                  rows("low", [float(base.mean())], "g", arrays=path))  # fmt: skip
+    named = {"high": "alpha_dx", "low": "alpha_x"}
+    found = judge("difference", table, above=0.05, about="models", array=named)
+    assert found.verdict == "confirmed"
+    assert found.interval == pytest.approx((0.1, 0.1))
+    lacking = judge("difference", table, above=0.05, about="models", array={"high": "alpha_dx"})
+    assert lacking.verdict == "inconclusive"
+    assert "`array` names none for the role 'low'" in lacking.reason
+
+
+def with_radii(folder, role, middle, count=301, unreached=0):
+    """One run whose value is the median of its radii, which lie evenly around it; some are infinite, and one
+    in ten is of a misclassified example."""
+    radius = middle + np.linspace(-0.5, 0.5, count) * 0.2
+    radius[count - unreached :] = np.inf
+    radius[: count // 10] *= -1
+    path = folder / f"{role}.npz"
+    np.savez(path, radius=radius)
+    value = np.sort(np.maximum(radius, 0))[count // 2]
+    return rows(role, [float(value)], arrays={0: str(path)}, quantity="eps50")
+
+
+def test_medians_of_given_models(tmp_path):
+    table = frame(with_radii(tmp_path, "high", 0.5, unreached=20), with_radii(tmp_path, "low", 0.45))
+    found = judge("difference", table, above=0.03, about="models", array="radius")
+    assert found.verdict == "confirmed"
+    assert found.effect == pytest.approx(0.05)
+    assert "bootstrap over 301 test examples" in found.reason
+    # The same resampled examples: radii that differ by a constant have medians that differ by it.
+    assert found.interval == pytest.approx((0.05, 0.05))
+    one = judge(
+        "within", table[table["role"] == "high"].assign(role="value"), low=0, about="models", array="radius"
+    )
+    # Uniform of width w: the median of n has the standard deviation w / (2 sqrt(n)).
+    assert np.subtract(*one.interval[::-1]) == pytest.approx(2 * 1.96 * 0.2 / (2 * np.sqrt(301)), rel=0.15)
+
+
+def test_means_and_medians_see_the_same_resampled_examples():
+    values = np.random.default_rng(0).integers(0, 2, (2, 41)).astype(float)
+    means, medians = statistics.resampled_means(values), statistics.resampled_medians(values)
+    # Of zeros and ones, 21 of 41 have to be 1 for a median of 1.
+    assert np.array_equal(medians, (means > 0.5).astype(float))
+    assert 0 < medians.mean() < 1
+    assert statistics.median(np.array([4.0, 1.0, np.inf, 2.0])) == 2
+
+
+def panels(folder, factors, seeds=1, count=200, broken=()):
+    """One group per factor, whose estimates are that much too large in half of the examples and a little more
+    in the other half; `broken`: groups whose attack never succeeds."""
+    distance = np.linspace(0.1, 1, count)
+    wrong = np.where(np.arange(count) % 2, 1.0, 1.02)
+    parts = []
+    for number, factor in enumerate(factors):
+        for seed in range(seeds):
+            near, found = folder / f"near{number}_{seed}.npz", folder / f"found{number}_{seed}.npz"
+            np.savez(near, distance=distance * (factor[seed] if isinstance(factor, list) else factor) * wrong)
+            there = np.where(np.arange(count) < 5, np.nan, distance)
+            np.savez(found, distance=np.full(count, np.nan) if number in broken else there)
+            for role, path in (("estimate", near), ("distance", found)):
+                parts.append(rows(role, {seed: 0.5}, f"g{number}", arrays={seed: str(path)}))
+    return frame(*parts)
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [({"most": 0.5}, "confirmed"), ({"most": 0.2}, "contradicted"), ({"least": 0.3}, "confirmed"),
+     ({"least": 0.4}, "contradicted"), ({"most": 0.2, "tolerance": 0.05}, "confirmed"),
+     ({"most": 0.5, "tolerance": 0.7}, "contradicted")],
+)  # fmt: skip
+def test_agreement_counts_panels(tmp_path, options, verdict):
+    table = panels(tmp_path, (1.1, 1.5, 0.6))
+    found = judge("agreement", table, about="models", **options)
+    assert found.verdict == verdict
+    share = {0.05: 0.0, 0.25: 1 / 3, 0.7: 1.0}[options.get("tolerance", 0.25)]
+    assert found.effect == pytest.approx(share)
+    assert f"{share * 3:.3g} of 3 panels; median errors: g0 0.1, g1 0.5, g2 0.4" in found.reason
+    assert "bootstrap over test examples" in found.reason
+
+
+def test_agreement_of_methods_needs_seeds(tmp_path):
+    factors = (1.1, 1.5, 0.6)
+    few = judge("agreement", panels(tmp_path, factors), most=0.5)
+    assert (few.verdict, few.n_seeds) == ("inconclusive", 1)
+    assert "1 seed, 3 are needed" in few.reason
+    many = judge("agreement", panels(tmp_path, factors, seeds=3), most=0.5)
+    assert (many.verdict, many.n_seeds) == ("confirmed", 3)
+    changing = (1.1, [1.1, 1.1, 1.5], [1.5, 1.1, 1.5])
+    assert judge("agreement", panels(tmp_path, changing, seeds=3), most=0.5).verdict == "inconclusive"
+
+
+def test_agreement_near_the_tolerance_depends_on_the_examples(tmp_path):
+    """Half of the examples are off by 24 %, the others by 26 %: whether the panel agrees is not certain."""
+    table = panels(tmp_path, (1.24, 1.5))
+    found = judge("agreement", table, most=0.2, about="models")
+    assert found.interval == (0.0, 0.5)
+    assert found.verdict == "inconclusive"
+
+
+def test_agreement_with_nothing_to_compare_is_inconclusive(tmp_path):
+    found = judge("agreement", panels(tmp_path, (1.5, 1.5), broken=(1,)), most=0.5, about="models")
+    assert found.verdict == "inconclusive"
+    assert "a panel without any example to compare" in found.reason
+
+
+def test_agreement_errors_name_what_does_not_fit(tmp_path):
+    table = panels(tmp_path, (1.1, 1.5))
+    with pytest.raises(DataError, match="as many groups"):
+        judge("agreement", table[(table["role"] == "estimate") | (table["group"] == "g0")], most=0.5)
+    with pytest.raises(DataError, match="no array 'radius'"):
+        judge("agreement", table, most=0.5, arrays={"estimate": "distance", "distance": "radius"})
+    np.savez(tmp_path / "near0_0.npz", distance=np.ones(7))
+    with pytest.raises(DataError, match=r"shapes \(7,\) and \(200,\)"):
+        judge("agreement", table, most=0.5)
+    with pytest.raises(DataError, match="no per-example values of g0_s0"):
+        judge("agreement", frame(rows("estimate", [1.0], "g0"), rows("distance", [1.0], "g0")), most=0.5)
+    for options in ({}, {"most": 0.5, "arrays": {"estimate": "distance"}}):
+        with pytest.raises(ValidationError, match=r"a share of the panels|one for `estimate`"):
+            plugins.load("claims", "agreement").Config(**options)

@@ -17,6 +17,7 @@ from official_files import (
     python2_pickle,
     stl_archive,
 )
+from pydantic import ValidationError
 
 from pagrepro import splits
 from pagrepro.data import cifar10, digits, mnist, stl10, toy_line
@@ -84,6 +85,26 @@ def test_few_digits_are_part_of_the_training_images():
     assert all(bytes(row.numpy()) in known for row in few["train"].x.flatten(1))
 
 
+def test_digits_of_some_classes_are_rows_of_the_whole_set():
+    full = digits.build(digits.Config(), {}, 0)
+    pair = digits.build(digits.Config(classes=(5, 3)), {}, 0)
+    for name, part in pair.items():
+        rows = (full[name].y == 3) | (full[name].y == 5)
+        assert torch.equal(part.x, full[name].x[rows])
+        assert torch.equal(part.y, (full[name].y[rows] == 3).long())
+    few = digits.build(digits.Config(classes=(5, 3), train_per_class=4), {}, 0)["train"]
+    assert few.y.tolist() == [1] * 4 + [0] * 4
+    known = {bytes(row.numpy()) for row in pair["train"].x}
+    assert all(bytes(row.numpy()) in known for row in few.x)
+
+
+@pytest.mark.parametrize("classes", [(3,), (3, 10), (-1, 3), ()])
+@pytest.mark.parametrize("config", [digits.Config, mnist.Config])
+def test_classes_are_at_least_two_digits(config, classes):
+    with pytest.raises(ValidationError, match="classes"):
+        config(classes=classes)
+
+
 @pytest.mark.parametrize("size", [16, 32])
 def test_digits_are_enlarged(size):
     small = digits.build(digits.Config(), {}, 0)["test"].x
@@ -113,6 +134,27 @@ def test_mnist_reads_idx(mnist_files):
     assert np.array_equal(part.x[:, 0].numpy(), images)
     assert part.x.shape == (7, 1, 28, 28)
     assert part.y.tolist() == list(range(7))
+
+
+def test_mnist_keeps_some_classes_in_the_order_of_the_file(mnist_files):
+    images = RNG.integers(0, 256, (7, 28, 28))
+    mnist_files["train_images"].write_bytes(idx(images))
+    mnist_files["train_labels"].write_bytes(idx(np.array([5, 3, 9, 3, 0, 5, 5])))
+    mnist_files["test_labels"].write_bytes(idx(np.array([3, 5, 7])))
+    parts = mnist.build(mnist.Config(classes=(3, 5)), mnist_files, 0)
+    assert np.array_equal(parts["train"].x[:, 0].numpy(), images[[0, 1, 3, 5, 6]])
+    assert parts["train"].y.tolist() == [1, 0, 0, 1, 1]
+    assert parts["test"].y.tolist() == [0, 1]
+    assert mnist.build(mnist.Config(), mnist_files, 0)["train"].y.tolist() == [5, 3, 9, 3, 0, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"), [((3, 3), r"differ, found \[3, 3\]"), ((0, 9), r"part test has no class \[9\]")]
+)
+def test_classes_have_to_be_there_once(mnist_files, classes, message):
+    mnist_files["train_labels"].write_bytes(idx(np.array([0, 3, 9, 3, 0, 5, 5])))
+    with pytest.raises(DataError, match=message):
+        mnist.build(mnist.Config(classes=classes), mnist_files, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 from tiny import Tiny
 
 from pagrepro.errors import ConfigError
+from pagrepro.outcome import input_hashes
 
 
 @pytest.fixture
@@ -52,6 +54,40 @@ def test_a_change_of_a_field_reaches_the_runs_that_use_it(tiny, tmp_path):
     after = tiny.expand(tmp_path)
     changed = {name for name in before.runs if before.runs[name].hash != after.runs[name].hash}
     assert changed == {f"line_aligned_s{s}" for s in range(3)}
+
+
+def test_rows_that_are_left_out_are_part_of_the_identity(tiny, tmp_path):
+    before = tiny.expand(tmp_path)
+    line = tiny.datasets["datasets"]["line"]
+    line["splits"] = {**line["splits"], "some": {"part": "train", "without": "rows.txt"}}
+    (tmp_path / "rows.txt").write_text("3\n5\n")
+    after = tiny.expand(tmp_path)
+    # A split that leaves nothing out is what it was.
+    assert {n: r.hash for n, r in before.runs.items()} == {n: r.hash for n, r in after.runs.items()}
+    assert after.runs["line_plain_s0"].spec["split"].keys() == {"name", "part", "indices", "sha256"}
+
+    def resolved():
+        run = tiny.expand(tmp_path).runs["line_plain_s0"]
+        return run.spec["split"], run.hash
+
+    tiny.paper["runs"]["plain"]["split"] = "some"
+    split, first = resolved()
+    digest = hashlib.sha256(b"3\n5\n").hexdigest()
+    assert split == {
+        "name": "some", "part": "train", "indices": None, "without": "rows.txt", "sha256": digest
+    }  # fmt: skip
+    assert input_hashes(tiny.expand(tmp_path).runs["line_plain_s0"].spec) == {"split:rows.txt": digest}
+    (tmp_path / "rows.txt").write_text("3\n")
+    assert resolved()[1] != first
+    (tmp_path / "rows.txt").unlink()
+    with pytest.raises(ConfigError, match=r"rows.txt\n.*a file of the repository"):
+        tiny.expand(tmp_path)
+
+
+def test_parts_of_unknown_size_are_accepted(tiny, tmp_path):
+    tiny.datasets["datasets"]["line"]["parts"] = {}
+    found = tiny.expand(tmp_path)
+    assert found.runs["line_plain_s0"].spec["dataset"]["parts"] == {}
 
 
 def test_equal_specs_under_two_names_are_one_run(tiny, tmp_path):
@@ -120,6 +156,9 @@ def test_tiers_change_settings_and_nothing_else(tiny, tmp_path):
         (lambda t: t.paper.update(tables={}), ["tables", "unknown section"]),
         (lambda t: t.datasets["datasets"]["line"].update(clases=3), ["datasets.yaml: datasets.line.clases", "classes"]),
         (lambda t: t.datasets["datasets"]["remote"]["sources"].update(archive="a"), ["datasets.remote.sources.archive", "weights"]),
+        (lambda t: t.datasets["datasets"]["line"]["splits"]["train"].update(indices="a", without="b"),
+         ["datasets.line.splits.train", "at most one of `indices` and `without`"]),
+        (lambda t: t.datasets["datasets"]["line"]["splits"]["train"].update(part="val"), ["splits.train.part", "train, test"]),
         (lambda t: t.tier.update(settings={"tiny": {"epoch": 1}}), ["settings.tiny", "epoch", "epochs"]),
         (lambda t: t.tier.update(settings={"other": {}}), ["settings.other", "tiny"]),
         (lambda t: t.tier.update(unavailable=["nothing"]), ["unavailable", "nothing", "archive"]),
@@ -186,3 +225,70 @@ def test_the_torch_free_set_imports_without_torch():
     )
     code += "\nfor kind in plugins.KINDS: [(plugins.config_class(kind, n), plugins.roles(kind, n)) for n in plugins.names(kind)]"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- examples that are drawn, and judges that have taught the judged ---------------------------------------
+
+
+def test_fresh_examples_come_from_data_that_can_be_drawn(tiny, tmp_path):
+    tiny.paper["runs"]["plain"]["fit"] |= {"fresh": True, "steps_per_epoch": 3}
+    message = failure(tiny, tmp_path)
+    assert "runs.plain.fit.fresh" in message
+    assert "data set toy_line" in message
+    assert "FRESH = True" in message
+
+
+def spheres(tiny):
+    """The tiny paper on a data set that can be drawn, with a direction that can be read anywhere."""
+    data = {"name": "spheres", "dimension": 2, "train": 240, "val": 10, "test": 60}
+    tiny.datasets["datasets"]["line"] |= {
+        "data": data, "seeded": False, "parts": {"train": 240, "val": 10, "test": 60},
+    }  # fmt: skip
+    tiny.paper["fields"]["near"] |= {"field": {"name": "sphere_direction"}}
+    for group in ("plain", "aligned"):
+        tiny.paper["runs"][group]["fit"] |= {"fresh": True, "steps_per_epoch": 3}
+
+
+def test_fresh_examples_go_with_fields_that_can_be_read_anywhere(tiny, tmp_path):
+    spheres(tiny)
+    assert tiny.expand(tmp_path).runs["line_aligned_s0"].spec["fit"]["fresh"]
+    tiny.paper["fields"]["near"]["field"] = {"name": "nearest_neighbour", "pool": "all", "coordinates": "raw"}
+    message = failure(tiny, tmp_path)
+    assert "runs.aligned.inputs.targets.field" in message
+    assert "ANY_ROWS" in message
+
+
+def judged_by(tiny, teacher):
+    """Every network measured against gradients of the run `teacher`; the aligned ones are taught by plain_s0."""
+    gradients = {"field": {"name": "teacher_gradient"}, "dataset": "line", "seed": 0}
+    tiny.paper["fields"] = {
+        "taught": {**gradients, "name": "taught", "inputs": {"teacher": {"run": "line_plain_s0"}}},
+        "judge": {**gradients, "name": "judge", "inputs": {"teacher": {"run": teacher}}, "split": "test"},
+    }
+    tiny.datasets["datasets"]["line"]["seeded"] = False
+    tiny.paper["runs"]["aligned"]["inputs"] = {"targets": {"field": "taught"}}
+    tiny.paper["evaluations"]["alpha"] = {
+        "groups": ["aligned"], "measure": {"name": "direction_alignment"},
+        "inputs": {"targets": {"field": "judge"}},
+    }  # fmt: skip
+
+
+def test_what_has_taught_a_network_does_not_judge_it(tiny, tmp_path):
+    judged_by(tiny, "line_plain_s1")
+    assert ("line_aligned_s2", "alpha") in tiny.expand(tmp_path).evaluations
+    judged_by(tiny, "line_plain_s0")
+    message = failure(tiny, tmp_path)
+    assert "evaluations.alpha.inputs.targets" in message
+    assert "made from line_plain_s0, which line_aligned_s0 was trained with" in message
+
+
+def test_measurements_of_runs_that_wait_for_measurements_wait_too(tiny, tmp_path):
+    """Else a pack of measurements would hold one that its own members are trained from."""
+    judged_by(tiny, "line_plain_s1")
+    tiny.paper["fields"]["taught"]["field"] = {"name": "gan_projection"}
+    tiny.paper["fields"]["taught"]["inputs"] = {
+        "generator": {"run": "line_plain_s1"}, "pairs": {"run": "line_plain_s0", "evaluation": "clean"},
+    }  # fmt: skip
+    found = tiny.expand(tmp_path)
+    assert found.evaluations["line_plain_s0", "clean"].depth == 0
+    assert found.evaluations["line_aligned_s0", "clean"].depth == 1

@@ -16,7 +16,10 @@ PACKAGE = plugins.PACKAGE
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 TORCH_FREE_KINDS = ("claims", "figures", "tables")
-HEAVY = ("torch", "torchvision", "safetensors.torch", "timm", "lpips", "diffusers", "pythae", "pyautoattack")
+HEAVY = (
+    "torch", "torchvision", "safetensors.torch", "timm", "lpips", "diffusers", "pythae", "pyautoattack",
+    "foolbox",
+)  # fmt: skip
 
 # Jobs that make numbers: what stands behind them has revisions.
 ENTRY_POINTS = ("fit", "make_field", "measure", "convert", "load_data")

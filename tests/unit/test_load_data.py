@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import re
 import runpy
 import struct
 import sys
 from pathlib import Path
 
+import chest_files
 import numpy as np
 import pytest
 import torch
@@ -20,9 +22,9 @@ from official_files import (
 )
 
 from pagrepro import load_data, plugins, splits
-from pagrepro.data import mnist
+from pagrepro.data import chest_xray, mnist
 from pagrepro.dataset import Dataset, Part, to_float
-from pagrepro.download import file_hash
+from pagrepro.download import DownloadError, fetch, file_hash
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 
@@ -126,6 +128,23 @@ def test_split_selects_rows_in_file_order(tmp_path):
         load_data.load_split(dataset, {**spec, "sha256": "0"}, tmp_path)
 
 
+def test_split_without_some_rows(tmp_path):
+    part = Part(torch.arange(6.0)[:, None], torch.arange(6) % 2)
+    dataset = Dataset("d", {"train": part}, 2, (1,), None, None)
+    splits.write_indices(tmp_path / "val.txt", [4, 1])
+    digest = file_hash(tmp_path / "val.txt").partition(":")[2]
+    spec = {"part": "train", "indices": None, "without": "val.txt", "sha256": digest}
+    x, y, index = load_data.load_split(dataset, spec, tmp_path)
+    assert index.tolist() == [0, 2, 3, 5]
+    assert x[:, 0].tolist() == [0, 2, 3, 5]
+    assert y.tolist() == [0, 0, 1, 1]
+    splits.write_indices(tmp_path / "val.txt", list(range(6)))
+    with pytest.raises(DataError, match="has changed"):
+        load_data.load_split(dataset, spec, tmp_path)
+    with pytest.raises(DataError, match="lists every row of part train"):
+        load_data.load_split(dataset, {**spec, "sha256": None}, tmp_path)
+
+
 def test_script_prepares_one_file(prepared, mnist_files, layout, tmp_path, monkeypatch, capsys):
     target = tmp_path / "again" / "mnist.safetensors"
 
@@ -145,7 +164,19 @@ def test_script_prepares_one_file(prepared, mnist_files, layout, tmp_path, monke
 # --- config/datasets.yaml -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["toy_line", "digits", "digits_few"])
+WITHOUT_FILES = [
+    "toy_line",
+    "digits",
+    "digits_3_5",
+    "digits_few",
+    "spheres",
+    "spheres_100",
+    "squares32",
+    "squares16",
+]
+
+
+@pytest.mark.parametrize("name", WITHOUT_FILES)
 def test_declared_data_without_files_are_as_declared(name, layout):
     dataset = load_data.load_dataset(declared(name, seed=0), layout)
     for split in DECLARED["datasets"][name]["splits"].values():
@@ -166,11 +197,64 @@ def test_declarations_fit_their_plugin_and_index_files(name):
     )
     assert set(entry["sources"].values()) <= DECLARED["sources"].keys()
     assert len(entry["class_names"]) == entry["classes"]
+    counts = {
+        "figures": 20 if name.startswith("stl10") else entry["classes"],
+        "examples": 10 if entry["classes"] == 2 else 20,
+    }
     for key, split in entry["splits"].items():
-        if "indices" in split:
-            rows = splits.read_indices(REPOSITORY / split["indices"], entry["parts"][split["part"]])
-            count = {"figures": 20 if name.startswith("stl10") else entry["classes"]}.get(key, 0)
-            assert len(rows) == (count or int(key.rpartition("_")[2]))
+        for path in (split[how] for how in ("indices", "without") if how in split):
+            rows = splits.read_indices(REPOSITORY / path, entry["parts"][split["part"]])
+            count = counts.get(key, 0)
+            assert len(rows) == (count or int(re.search(r"_(\d+)(\.txt)?$", path)[1]))
+            assert key not in ("train", "val", "paper_train", "paper_val") or "_val_" in path
+
+
+OF_THE_BINARY_PAPER = [name for name, entry in DECLARED["datasets"].items() if "paper_val" in entry["splits"]]
+
+
+@pytest.mark.parametrize("name", OF_THE_BINARY_PAPER)
+def test_training_and_validation_rows_are_apart(name):
+    entry = DECLARED["datasets"][name]
+    assert {"train", "paper_train", "paper_val", "test", "examples"} <= entry["splits"].keys()
+    pairs = [("paper_train", "paper_val")] + ([("train", "val")] if "val" in entry["splits"] else [])
+    for train, val in ((entry["splits"][a], entry["splits"][b]) for a, b in pairs):
+        if train["part"] == val["part"]:
+            assert train["without"] == val["indices"]
+            share = len(splits.read_indices(REPOSITORY / val["indices"])) / entry["parts"]["train"]
+            assert share == pytest.approx(0.1, abs=0.002)
+        else:
+            assert train == {"part": "train"}
+            assert val == {"part": "val"}
+
+
+def test_data_of_unknown_size_are_accepted(layout):
+    spec = {**declared("digits"), "parts": {}}
+    assert len(load_data.load_dataset(spec, layout).parts["train"].y) == 1397
+    with pytest.raises(DataError, match="declared 9 classes"):
+        load_data.load_dataset({**spec, "classes": 9}, layout)
+
+
+def test_chest_xrays_are_prepared_from_a_manifest_and_a_folder(tmp_path, layout):
+    given = chest_files.write(tmp_path, chest_files.manifest_rows())
+    roles, files, paths = DECLARED["datasets"]["chest_xray"]["sources"], {}, {}
+    for role, origin in given.items():
+        source = DECLARED["sources"][roles[role]]
+        target = tmp_path / "sources" / source["filename"]
+        # The first run prints the hash that belongs into the declaration.
+        with pytest.raises(DownloadError) as told:
+            fetch(roles[role], source, target, path=origin)
+        known = {**source, "hash": re.search(r"sha256:[0-9a-f]{64}", str(told.value))[0]}
+        paths[role] = fetch(roles[role], known, target, path=origin)
+        files[role] = {"source": roles[role], "filename": source["filename"], "hash": known["hash"]}
+    spec = {**declared("chest_xray", files), "shape": [1, 14, 14]}
+    spec["data"] = {**spec["data"], "size": 14}
+    load_data.prepare(spec, paths, layout.dataset("chest_xray"))
+    dataset = load_data.load_dataset(spec, layout)
+    expected = chest_xray.build(chest_xray.Config(size=14), given, 0)
+    assert dataset.parts.keys() == expected.keys()
+    assert all(torch.equal(dataset.parts[name].x, part.x) for name, part in expected.items())
+    for split in DECLARED["datasets"]["chest_xray"]["splits"].values():
+        assert len(load_data.load_split(dataset, split)[1]) == 6
 
 
 # --- real data ------------------------------------------------------------------------------------
@@ -208,6 +292,22 @@ def test_real_mnist(real):
 
 
 @pytest.mark.real_data
+def test_real_mnist_3_5(real):
+    """Sizes of Bigolin Lanfredi et al. (2023), Table S1. It prints 53.1 % threes for all three parts, which
+    is the share in the test part and in all training rows; the drawn validation rows have 52.0 %."""
+    dataset = real("mnist_3_5")
+    declarations = DECLARED["datasets"]["mnist_3_5"]["splits"]
+    labels = {name: load_data.load_split(dataset, s, REPOSITORY)[1] for name, s in declarations.items()}
+    threes = {name: (len(y), round(100 * float((y == 0).float().mean()), 1)) for name, y in labels.items()}
+    assert threes == {
+        "train": (10397, 53.2), "paper_train": (10397, 53.2), "val": (1155, 52.0), "paper_val": (1155, 52.0),
+        "test": (1902, 53.1), "test_500": (500, 53.2), "test_200": (200, 53.0), "examples": (10, 50.0),
+    }  # fmt: skip
+    assert round(100 * float((dataset.parts["train"].y == 0).float().mean()), 1) == 53.1
+    assert labels["examples"].tolist() == [0] * 5 + [1] * 5
+
+
+@pytest.mark.real_data
 def test_real_cifar10_jpeg(real):
     dataset = real("cifar10_jpeg")
     for name, digest in (
@@ -220,4 +320,5 @@ def test_real_cifar10_jpeg(real):
     assert dataset.parts["test"].y[:20].tolist() == known
     for name, split in DECLARED["datasets"]["cifar10_jpeg"]["splits"].items():
         _, y, _ = load_data.load_split(dataset, split, REPOSITORY)
-        assert len(set(y.bincount().tolist())) == 1, f"{name} is not balanced"
+        # The paper's validation rows are drawn without regard to the classes.
+        assert len(set(y.bincount().tolist())) == 1 or name.startswith("paper_"), f"{name} is not balanced"

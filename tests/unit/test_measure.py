@@ -19,7 +19,7 @@ from pagrepro.load import load_field
 from pagrepro.make_field import make_all, shard_rows
 from pagrepro.measure import measure, measure_all
 from pagrepro.spec import spec_hash
-from pagrepro.storage import read_metadata, save_tensors, write_json
+from pagrepro.storage import read_json, read_metadata, save_tensors, write_json
 
 CPU = torch.device("cpu")
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -85,6 +85,25 @@ def member(run_hash, evaluation="clean", inputs=None, seed=0, run="run", **chose
 
 def result(layout, run, name):
     return json.loads(layout.result(run, name).read_text())
+
+
+def test_what_is_made_from_a_diverged_run_carries_its_name(layout):
+    """A field of a diverged teacher, and a measurement of a sound run that reads it."""
+    teacher = write_run(layout, "teacher", seed=1, status="diverged")
+    sound = write_run(layout)
+    field = {
+        "field": plugins.resolve("fields", {"name": "teacher_gradient"}), "dataset": TOY, "split": TEST,
+        "seed": 0, "shards": 1,
+        "inputs": {"teacher": {"run": "teacher", "weights": "final", "hash": teacher}},
+    }  # fmt: skip
+    assert make_all([{"name": "gradients", "spec": field, "revisions": {}}], layout, CPU) == []
+    assert read_json(layout.field_json("gradients"))["diverged_inputs"] == ["teacher"]
+    inputs = {"targets": {"field": "gradients", "hash": spec_hash(field)}}
+    assert measure_all([member(sound, "cosines", inputs, name="alignment")], layout, CPU) == []
+    assert measure_all([member(sound)], layout, CPU) == []
+    made, plain = (read_json(layout.result("run", name)) for name in ("cosines", "clean"))
+    assert (made["status"], made["flags"]) == ("diverged", ["made from teacher, which diverged"])
+    assert (plain["status"], plain["flags"]) == ("complete", [])
 
 
 # --- fields --------------------------------------------------------------------------------------

@@ -401,3 +401,84 @@ def test_contradictory_options_are_errors(options, text):
 def test_the_spec_resolves_without_importing_torch_and_reads_fractions():
     spec = {"name": "pgd", "norm": "linf", "eps": "8/255", "steps": 20, "relative_step": 2}
     assert plugins.resolve("attacks", spec)["eps"] == 8 / 255
+
+
+# --- units, boxes, examples left out, counts -------------------------------------------------------
+
+
+@NORM
+def test_budget_and_step_are_given_in_units_of_the_data(norm):
+    model, x, y = problem()
+    options = {"eps": 0.4, "step_size": 0.1, "unit": 0.5}
+    halved = attack(norm, **options).perturb(model, x, y, generator())
+    plain = attack(norm, eps=0.2, step_size=0.05).perturb(model, x, y, generator())
+    assert torch.equal(halved, plain)
+    # An eps given to perturb is in the data's units.
+    assert torch.equal(
+        attack(norm, **{**options, "eps": 9}).perturb(model, x, y, generator(), eps=0.2), plain
+    )
+    relative = attack(norm, eps=0.4, unit=0.5).perturb(model, x, y, generator())
+    assert torch.equal(relative, attack(norm, eps=0.2).perturb(model, x, y, generator()))
+
+
+@NORM
+@pytest.mark.parametrize("keep", ["last", "worst"])
+@pytest.mark.parametrize("start", ["random", "zero"])
+def test_pixels_outside_a_narrower_box_are_moved_into_it(norm, keep, start):
+    model, x, y = problem()
+    far = 6 * x - 3
+    pgd = attack(norm, box=[-1, 1], keep=keep, start=start)
+    x_adv = pgd.perturb(model, far, y, generator(), low=None, high=None)
+    assert (x_adv.min(), x_adv.max()) == (-1, 1)
+    # Beyond the move into the box the budget holds.
+    assert (NORMS[norm].size(x_adv - far.clamp(-1, 1)) <= 0.1 * (1 + 1e-9)).all()
+    assert (NORMS[norm].size(x_adv - far) > 0.5).any()
+
+
+@NORM
+def test_a_box_of_one_s_own_or_none_stands_in_for_the_range_of_the_data(norm):
+    model, x, y = problem()
+    options = {"eps": 0.5, "keep": "worst"}
+
+    def perturb(box, low, high):
+        return attack(norm, box=box, **options).perturb(model, x, y, generator(), low=low, high=high)
+
+    assert torch.equal(perturb("none", 0.0, 1.0), perturb("data", None, None))
+    assert not torch.equal(perturb("none", 0.0, 1.0), perturb("data", 0.0, 1.0))
+    assert torch.equal(perturb((0, 1), None, None), perturb("data", 0.0, 1.0))
+
+
+@NORM
+@pytest.mark.parametrize("drop", [False, True])
+def test_examples_that_are_left_out_have_their_share_of_the_draws(norm, drop):
+    model, x, y = problem(3)
+    pgd = attack(norm, keep="worst", restarts=2, drop_fooled=drop)
+    together = pgd.perturb(model, x, y, generator())
+    active = torch.arange(N) % 3 == 1
+    some = pgd.perturb(model, x, y, generator(), active=active)
+    torch.testing.assert_close(some[active], together[active])
+    assert torch.equal(some[~active], x[~active])
+    with pytest.raises(ValueError, match="active"):
+        attack(norm).perturb(model, x, y, generator(), active=active, return_iterates=True)
+
+
+def test_passes_are_counted_as_a_hook_sees_them():
+    model, x, y = problem(3)
+    seen = []
+    model.register_forward_hook(lambda module, args, out: seen.append((len(out), args[0].requires_grad)))
+    pgd = attack(eps=0.15, keep="worst", drop_fooled=True, restarts=2)
+    for _ in range(2):
+        pgd.perturb(model, x, y, generator())
+    assert pgd.forward_passes == sum(n for n, _ in seen)
+    assert pgd.backward_passes == sum(n for n, gradient in seen if gradient)
+    assert 0 < pgd.backward_passes < pgd.forward_passes
+    plain = attack(steps=3)
+    plain.perturb(model, x, y, generator())
+    assert (plain.forward_passes, plain.backward_passes) == (3 * N, 3 * N)
+
+
+def test_a_box_without_room_is_an_error():
+    with pytest.raises(ValidationError, match="below the high end"):
+        attack(box=[1, -1])
+    with pytest.raises(ValidationError, match="unit"):
+        attack(unit=0)

@@ -87,6 +87,11 @@ def test_rows_of_an_index_file_are_counted(tmp_path):
     rows = plan._Rows(tmp_path)
     assert rows.of({"dataset": dataset, "split": {"part": "train", "indices": None}}) == 240
     assert rows.of({"dataset": dataset, "split": {"part": "train", "indices": "rows.txt"}}) == 3
+    without = {"part": "train", "indices": None, "without": "rows.txt"}
+    assert rows.of({"dataset": dataset, "split": without}) == 237
+    # A part whose size is not declared.
+    for split in (without, {"part": "train", "indices": None}):
+        assert rows.of({"dataset": {"parts": {}}, "split": split}) == 0
 
 
 def test_work_shared_by_papers_counts_for_the_first(tmp_path):

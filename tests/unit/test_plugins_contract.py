@@ -25,6 +25,7 @@ FUNCTIONS = {
     "evaluations": {"measure": ["config", "request"]},
     "fields": {"compute": ["config", "request"], "read": ["config", "tensors", "rows", "x"]},
     "figures": {"draw": ["config", "context"]},
+    "generators": {"build": ["config", "shape", "classes"]},
     "models": {"build": ["config", "shape", "classes"]},
     "objectives": {"build": ["config"]},
     "sources": {"convert": ["config", "path"]},
@@ -34,8 +35,8 @@ FUNCTIONS = {
 
 # kind -> literal constants that are read from a plugin's source, with their types.
 CONSTANTS: dict[str, dict[str, type]] = {
-    "data": {"SOURCES": tuple},
-    "evaluations": {"REPLAYS": bool, "ARRAYS": bool, "APART": bool},
+    "data": {"SOURCES": tuple, "FRESH": bool},
+    "evaluations": {"REPLAYS": bool, "ARRAYS": bool, "APART": bool, "INDEPENDENT": tuple},
     "fields": {"SHARED": tuple, "ANY_ROWS": bool, "STORES": tuple},
     "figures": {"NUMBERS": bool},
     "tasks": {"CONVERTED": bool},
@@ -45,14 +46,17 @@ EVERYWHERE: dict[str, type] = {"REVISION": int, "ROLES": dict}
 ROLE_VALUES = {"run", "field", "source", "evaluation"}
 
 # Kinds whose plugins state what a paper does: their docstrings say which, or that it is in none.
-FROM_PAPERS = ("attacks", "evaluations", "fields", "models", "objectives", "tasks")
+FROM_PAPERS = ("attacks", "evaluations", "fields", "generators", "models", "objectives", "tasks")
 CITATION = re.compile(r"\b(19|20)\d\d\b|\b(the|all) papers\b")
 
 # The options without a default, of plugins that have such.
 ATTACK = {"name": "pgd", "norm": "l2", "eps": "8/255", "steps": 2, "relative_step": 2}
 COLUMNS = [{"label": "a", "evaluation": "e"}]
+QUANTITY = {"label": "a", "evaluation": "e", "value": "v"}
+PANELS = [{"label": "a", "groups": {"m": "g"}}]
 REQUIRED = {
     "attacks.pgd": ATTACK,
+    "claims.agreement": {"most": 0.5},
     "claims.all_seeds": {"above": 0},
     "claims.correlation": {"above": 0},
     "claims.crossing": {"label": "lambda"},
@@ -66,18 +70,46 @@ REQUIRED = {
     "claims.within": {"low": 0},
     "evaluations.pgd_accuracy": {"attack": ATTACK},
     "evaluations.targeted_images": {"attack": {**ATTACK, "targeted": True}},
+    "fields.gan_projection": {"weight": 0.03},
+    "figures.accuracy_curves": {"rows": PANELS, "columns": COLUMNS, "methods": ["m"]},
+    "figures.alignment_scatter": {
+        "panels": [{"label": "a", "group": "g"}],
+        "across": QUANTITY,
+        "series": [QUANTITY],
+    },
+    "figures.class_transfer": {"group": "g"},
     "figures.decision_regions": {"panels": [{"label": "a", "group": "g"}]},
+    "figures.distance_scatter": {"rows": PANELS, "methods": ["m"]},
+    "figures.gradient_images": {"rows": PANELS, "methods": ["m"]},
     "figures.lambda_row": {"rows": [{"label": "a", "group": "g"}]},
+    "figures.residual_examples": {"panels": [{"label": "a", "group": "g"}]},
+    "figures.schematic_generation": {"which": "direct"},
     "figures.targeted_images": {"rows": [{"label": "a", "group": "g"}]},
+    # Its single logit is for two classes; the models below are built for more.
+    "models.spheres_mlp": {"single_logit": False},
     "objectives.adversarial_training": {"attack": ATTACK},
+    "objectives.alignment_penalty": {"weight": 0.5},
     "objectives.cosine_alignment": {"weight": 0.5},
     "tables.accuracy": {"rows": [{"label": "a", "group": "g"}], "columns": COLUMNS},
+    "tables.correlation": {
+        "rows": [{"label": "a", "group": "g"}],
+        "columns": [QUANTITY],
+        "against": {"evaluation": "e", "value": "v"},
+    },
     "tables.seeds": {"rows": [{"label": "a", "group": "g"}], "columns": COLUMNS},
+    "tables.setup": {
+        "rows": [{"label": "a", "of": ["r"], "key": "k"}],
+        "columns": [{"label": "c", "groups": {"r": "g"}}],
+    },
     "tables.settings": {"key": "k", "symbol": "s", "rows": [{"label": "a", "groups": {}}], "columns": ["c"]},
     "tasks.classifier": {
         "model": {"name": "toy_mlp"},
         "objective": {"name": "cross_entropy"},
         "optimizer": {"name": "sgd", "lr": 0.1},
+    },
+    "tasks.residual_generator": {
+        "generator": {"name": "residual_mlp"},
+        "discriminator": {"name": "toy_mlp"},
     },
     "tasks.external": {"adapter": {"name": "robustness_checkpoint"}, "model": {"name": "resnet50"}},
 }
@@ -145,6 +177,13 @@ def test_data_say_which_files_they_want(name):
     sources = plugins.constant("data", name, "SOURCES")
     assert sources is not None, "SOURCES is missing; `SOURCES: tuple[str, ...] = ()` for data without files"
     assert all(source.removesuffix("?").isidentifier() for source in sources)
+
+
+@pytest.mark.parametrize("name", plugins.names("data"))
+def test_fresh_data_can_be_drawn(name):
+    draws = [n for n in tree("data", name).body if isinstance(n, ast.FunctionDef) and n.name == "draw"]
+    assert bool(draws) == plugins.constant("data", name, "FRESH", False), "draw and FRESH belong together"
+    assert all([a.arg for a in n.args.args] == ["config", "count", "generator"] for n in draws)
 
 
 @every_plugin

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -38,6 +39,25 @@ def test_stratified_keeps_proportions(labels, share, seed):
     for c in set(labels):
         exact = size * labels.count(c) / len(labels)
         assert abs(sum(labels[row] == c for row in rows) - exact) < 1
+
+
+def test_a_fraction_belongs_to_a_name():
+    found = [splits.fraction(str(name), "seed") for name in range(4000)]
+    assert found[:2] == pytest.approx([0.6897616015688828, 0.5540581470091568])
+    assert all(0 <= value < 1 for value in found)
+    # Five standard errors of the mean and of the share below 0.1.
+    assert np.mean(found) == pytest.approx(0.5, abs=5 * (1 / 12 / 4000) ** 0.5)
+    assert np.mean(np.array(found) < 0.1) == pytest.approx(0.1, abs=5 * (0.09 / 4000) ** 0.5)
+    assert splits.fraction("0", "other") != found[0]
+
+
+def test_validation_rows_are_the_papers():
+    """Section 4, official code: the first tenth of a list shuffled by NumPy's old generator with seed 0."""
+    rows = list(range(60000))
+    np.random.RandomState(0).shuffle(rows)
+    found = splits.read_indices(REPOSITORY / "config/splits/mnist_val_6000.txt")
+    assert found == sorted(rows[:6000])
+    assert len(splits.read_indices(REPOSITORY / "config/splits/mnist_3_5_val_1155.txt", 11552)) == 1155
 
 
 def test_smaller_draws_are_part_of_larger_ones():
@@ -106,8 +126,10 @@ def assert_as_in_the_repository(output, names):
 
 def test_files_of_the_repository_are_what_the_script_draws(monkeypatch, tmp_path):
     names = draw_again(monkeypatch, tmp_path)
-    digits = {"digits_test_200.txt", "digits_test_100.txt", "digits_figures.txt"}
-    assert names == digits | {"stl10_test_1000.txt", "stl10_figures.txt"}
+    # Labels of the others are in files from outside.
+    all_names = {path.name for path in (REPOSITORY / "config" / "splits").iterdir()}
+    assert names == {name for name in all_names if not re.match("mnist_|cifar10_", name)}
+    assert {"digits_val_139.txt", "spheres_examples.txt", "stl10_figures.txt"} <= names
     assert_as_in_the_repository(tmp_path, names)
 
 

@@ -15,7 +15,7 @@ from pagrepro.errors import UserError
 WANTED = {
     "torch": (
         "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "safetensors", "pydantic",
-        "pyyaml", "tqdm", "pyautoattack", "pythae", "lpips", "diffusers", "timm",
+        "pyyaml", "tqdm", "pyautoattack", "foolbox", "pythae", "lpips", "diffusers", "timm",
     ),
     "plots": ("snakemake", "pydantic", "pyyaml", "numpy", "scipy", "pandas", "matplotlib", "pillow"),
 }  # fmt: skip

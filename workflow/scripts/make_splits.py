@@ -2,6 +2,9 @@
 
 Rows are drawn in proportion to the classes, from the labels of the official parts. The labels of STL-10 are
 inside an archive of 2.6 GB, so its rows are drawn uniformly: classes are not represented exactly equally.
+
+`<set>_val_<n>` are the validation rows of Bigolin Lanfredi et al. (2023), official code: training rows are
+shuffled by NumPy's old generator with seed 0, and the first tenth is taken. Written in ascending order.
 """
 
 import argparse
@@ -14,16 +17,44 @@ import numpy as np
 from pagrepro import script, splits
 from pagrepro.errors import DataError
 
-# file stem -> (part, number of rows); "figures" are one image per class, in class order.
+# file stem -> (part, number of rows); "figures" are one image per class, in class order; "examples" some of
+# each class; "val" the validation rows of a training part.
 DIGITS = {
     "digits_test_200": ("test", 200),
     "digits_test_100": ("test", 100),
     "digits_figures": ("test", "figures"),
+    "digits_examples": ("test", "examples"),
+    "digits_val_139": ("train", "val"),
+}
+DIGITS_3_5 = {
+    "digits_3_5_examples": ("test", "examples"),
+    "digits_3_5_val_28": ("train", "val"),
+}
+SYNTHETIC = {
+    "spheres": {
+        "spheres_test_200": ("test", 200),
+        "spheres_test_50": ("test", 50),
+        "spheres_examples": ("test", "examples"),
+    },
+    "squares": {"squares_examples": ("test", "examples")},
+    "squares16": {
+        "squares16_test_100": ("test", 100),
+        "squares16_test_50": ("test", 50),
+        "squares16_examples": ("test", "examples"),
+    },
 }
 MNIST = {
     "mnist_train_10000": ("train", 10000),
     "mnist_test_1000": ("test", 1000),
     "mnist_figures": ("test", "figures"),
+    "mnist_examples": ("test", "examples"),
+    "mnist_val_6000": ("train", "val"),
+}
+MNIST_3_5 = {
+    "mnist_3_5_test_500": ("test", 500),
+    "mnist_3_5_test_200": ("test", 200),
+    "mnist_3_5_examples": ("test", "examples"),
+    "mnist_3_5_val_1155": ("train", "val"),
 }
 CIFAR = {
     "cifar10_train_10000": ("train", 10000),
@@ -31,6 +62,8 @@ CIFAR = {
     "cifar10_test_2000": ("test", 2000),
     "cifar10_test_1000": ("test", 1000),
     "cifar10_figures": ("test", "figures"),
+    "cifar10_examples": ("test", "examples"),
+    "cifar10_val_5000": ("train", "val"),
 }
 STL = {"stl10_test_1000": 1000, "stl10_figures": 20}
 STL_TEST = 8000
@@ -41,6 +74,23 @@ def digits_labels() -> dict[str, np.ndarray]:
 
     parts = digits.build(digits.Config(), {}, seed=0)
     return {name: part.y.numpy() for name, part in parts.items()}
+
+
+def synthetic_labels() -> dict[str, dict[str, np.ndarray]]:
+    """Of the test parts that config/datasets.yaml declares."""
+    from pagrepro.data import spheres, squares
+
+    drawn = spheres.build(spheres.Config(), {}, seed=0)["test"].y.numpy()
+    sizes = {"squares": 1000, "squares16": 200}
+    return {"spheres": {"test": drawn}} | {
+        name: {"test": squares.draw_labels("test", size)[0]} for name, size in sizes.items()
+    }
+
+
+def only(labels: dict[str, np.ndarray], classes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Labels of the data set with these classes alone, as plugins with the option `classes` make it."""
+    kept = {name: y[np.isin(y, classes)] for name, y in labels.items()}
+    return {name: np.array([classes.index(label) for label in y]) for name, y in kept.items()}
 
 
 def mnist_labels(folder: Path) -> dict[str, np.ndarray]:
@@ -65,14 +115,29 @@ def existing(path: Path) -> Path:
     return path
 
 
-def draw(output: Path, wanted: dict[str, tuple[str, int | str]], labels: dict[str, np.ndarray]) -> None:
+def validation_rows(size: int) -> list[int]:
+    """A tenth of the rows 0..size-1, rounded down."""
+    rows = list(range(size))
+    np.random.RandomState(0).shuffle(rows)
+    return sorted(rows[: size // 10])
+
+
+def draw(
+    output: Path, dataset: str, wanted: dict[str, tuple[str, int | str]], labels: dict[str, np.ndarray]
+) -> None:
     for stem, (part, size) in wanted.items():
+        y = labels[part]
         # One seed for all subsets of a part, so that the smaller is part of the larger.
-        seed = f"{stem.partition('_')[0]}/{part}"
-        if size == "figures":
-            rows = splits.per_class(labels[part], 1, seed)
+        seed = f"{dataset}/{part}"
+        if size == "val":
+            rows = validation_rows(len(y))
+        elif size == "figures":
+            rows = splits.per_class(y, 1, seed)
+        elif size == "examples":
+            # As many as the paper's figures show: 5 of each of two classes, 2 of each of ten.
+            rows = splits.per_class(y, 5 if len(np.unique(y)) == 2 else 2, seed)
         else:
-            rows = splits.stratified(labels[part], size, seed)
+            rows = splits.stratified(y, size, seed)
         splits.write_indices(output / f"{stem}.txt", rows)
 
 
@@ -88,9 +153,15 @@ def parse() -> argparse.Namespace:
 if __name__ == "__main__":
     args = parse()
     with script.main():
-        draw(args.output, DIGITS, digits_labels())
+        digits = digits_labels()
+        draw(args.output, "digits", DIGITS, digits)
+        draw(args.output, "digits_3_5", DIGITS_3_5, only(digits, (3, 5)))
+        for name, labels in synthetic_labels().items():
+            draw(args.output, name, SYNTHETIC[name], labels)
         for stem, size in STL.items():
             splits.write_indices(args.output / f"{stem}.txt", splits.uniform(STL_TEST, size, "stl10/test"))
         if args.offline_dir:
-            draw(args.output, MNIST, mnist_labels(args.offline_dir))
-            draw(args.output, CIFAR, cifar_labels(args.offline_dir))
+            mnist = mnist_labels(args.offline_dir)
+            draw(args.output, "mnist", MNIST, mnist)
+            draw(args.output, "mnist_3_5", MNIST_3_5, only(mnist, (3, 5)))
+            draw(args.output, "cifar10", CIFAR, cifar_labels(args.offline_dir))

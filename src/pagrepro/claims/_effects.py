@@ -17,6 +17,9 @@ REVISION = 1
 
 SeedInterval = Callable[[np.ndarray], tuple[float, Interval]]
 
+# Name of a per-example array, or role -> name where roles measure different things.
+Arrays = str | dict[str, str]
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -38,7 +41,7 @@ def estimate(
     columns: Sequence[Column],
     statistic: Statistic,
     about: str = "method",
-    array: str = "correct",
+    array: Arrays = "correct",
     seed_interval: SeedInterval | None = None,
     plain: bool = False,
 ) -> Estimate:
@@ -68,7 +71,7 @@ def _estimate(
     columns: Sequence[Column],
     statistic: Statistic,
     about: str,
-    array: str,
+    array: Arrays,
     seed_interval: SeedInterval | None,
 ) -> Estimate:
     seen = notes(columns)
@@ -112,23 +115,49 @@ def notes(columns: Sequence[Column]) -> tuple[str, ...]:
     return (*found, f"{lost} of {len(rows)} values not finite, left out") if lost else tuple(found)
 
 
-def _over_examples(found: Estimate, columns: Sequence[Column], statistic: Statistic, array: str) -> Estimate:
+@dataclass(frozen=True)
+class _Examples:
+    """Per-example values of a column's runs (runs, N); the reported value is their mean or their median."""
+
+    values: np.ndarray
+    median: bool
+
+
+def _over_examples(
+    found: Estimate, columns: Sequence[Column], statistic: Statistic, array: Arrays
+) -> Estimate:
     """Bootstrap over test examples, the models being given; paired by example."""
-    per_column = [_example_means(c, array) for c in columns]
+    per_column = [_examples(c, array) for c in columns]
     bad = next((text for text in per_column if isinstance(text, str)), None)
-    lengths = {len(values) for values in per_column}
+    lengths = {e.values.shape[1] for e in per_column if isinstance(e, _Examples)}
     if bad or len(lengths) != 1:
         why = bad or f"columns with {sorted(lengths)} examples"
         return replace(found, how=f"{found.n_seeds} seeds, and no bootstrap over examples: {why}")
-    samples = statistic(statistics.resampled_means(np.stack(per_column)))
+    samples = statistic(_resampled(per_column))
     interval = statistics.percentile_interval(samples)
     count = lengths.pop()
     return replace(found, interval=interval, how=f"given models, bootstrap over {count} test examples")
 
 
-def _example_means(column: Column, array: str) -> np.ndarray | str:
-    """Per-example values (N,) averaged over the column's runs, or why there are none."""
-    found = []
+def _resampled(columns: Sequence[_Examples]) -> np.ndarray:
+    """Values (draws, columns) of the same resampled examples, each the mean over the column's runs."""
+    samples = np.empty((statistics.DRAWS, len(columns)))
+    means = [k for k, column in enumerate(columns) if not column.median]
+    if means:
+        samples[:, means] = statistics.resampled_means(np.stack([columns[k].values.mean(0) for k in means]))
+    for k, column in enumerate(columns):
+        if column.median:
+            samples[:, k] = statistics.resampled_medians(column.values).mean(1)
+    return samples
+
+
+def _examples(column: Column, arrays: Arrays) -> _Examples | str:
+    """Per-example values of the column's runs, or why there are none."""
+    role = column.rows["role"].iloc[0]
+    array = arrays if isinstance(arrays, str) else arrays.get(role)
+    if array is None:
+        return f"`array` names none for the role {role!r}"
+    found, medians = [], set()
     for row in column.rows[np.isfinite(column.rows["value"].astype(float))].itertuples():
         # pandas makes NaN of None beside text
         if not isinstance(row.arrays, str) or not Path(row.arrays).is_file():
@@ -137,13 +166,24 @@ def _example_means(column: Column, array: str) -> np.ndarray | str:
             values = read_array(Path(row.arrays), array).astype(float)
         except KeyError:
             return f"no array {array!r} of {row.run}"
-        if values.ndim > 2 or not math.isclose(np.nanmean(values), row.value, rel_tol=1e-5, abs_tol=1e-7):
-            return f"{row.quantity} of {row.run} is not the mean of its array {array!r}"
-        # Several values per example (one per class): the example is what is resampled.
-        found.append(values if values.ndim == 1 else np.nanmean(values, axis=1))
+        if _same(np.nanmean(values), row.value) and values.ndim <= 2:
+            # Several values per example (one per class): the example is what is resampled.
+            found.append(values if values.ndim == 1 else np.nanmean(values, axis=1))
+            medians.add(False)
+        elif values.ndim == 1 and _same(statistics.median(np.maximum(values, 0)), row.value):
+            # Radii of misclassified examples may be signed; for their median they are 0.
+            found.append(np.maximum(values, 0))
+            medians.add(True)
+        else:
+            return f"{row.quantity} of {row.run} is not the mean of its array {array!r}, nor its median"
     if len({len(values) for values in found}) != 1:
         return f"runs of {column.name} were measured on different examples"
-    return np.mean(found, axis=0)
+    # Radii that are all equal are their mean as well as their median.
+    return _Examples(np.stack(found), median=True in medians)
+
+
+def _same(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-7)
 
 
 # --- text and verdicts -----------------------------------------------------------------------------

@@ -22,7 +22,8 @@ class Config(Strict):
     high, low: what several groups of a role mean: every one for itself, or their min, max or mean per seed;
     match: all pairs of groups, or only those in the same position.
     where: role -> labels that its runs must have; about, array: with fewer than three seeds, bootstrap over
-    the test examples of this per-example array if the claim is about given models.
+    the test examples of this per-example array (of one name for all roles, or by role) if the claim is about
+    given models.
     """
 
     above: Number | None = None
@@ -33,7 +34,7 @@ class Config(Strict):
     match: Literal["all", "position"] = "all"
     where: dict[str, dict[str, Any]] = {}
     about: Literal["method", "models"] = "method"
-    array: str = "correct"
+    array: str | dict[str, str] = "correct"
 
     @model_validator(mode="after")
     def _has_threshold(self) -> "Config":

@@ -32,7 +32,7 @@ class Config(Strict):
     match: Literal["all", "position"] = "all"
     where: dict[str, dict[str, Any]] = {}
     about: Literal["method", "models"] = "method"
-    array: str = "correct"
+    array: str | dict[str, str] = "correct"
 
     @model_validator(mode="after")
     def _has_threshold(self) -> "Config":

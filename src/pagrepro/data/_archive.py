@@ -1,9 +1,10 @@
-"""Reading members of tar archives, with errors that name the file."""
+"""Reading files of folders and members of tar archives, with errors that name the file."""
 
 import contextlib
+import csv
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from pagrepro.errors import DataError
@@ -13,10 +14,10 @@ REVISION = 1
 
 @contextlib.contextmanager
 def damaged(path: Path) -> Iterator[None]:
-    """Turn what Python raises for a truncated or foreign archive into a DataError naming the file."""
+    """Turn what Python raises for a truncated or foreign file into a DataError naming it."""
     try:
         yield
-    except (tarfile.TarError, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
+    except (tarfile.TarError, zlib.error, csv.Error, EOFError, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -38,3 +39,19 @@ def read_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
     if missing:
         raise DataError(f"{path} has no member {', '.join(sorted(missing))}")
     return found
+
+
+def files_in(origin: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """(relative path, function that reads it) of every file of a folder or archive.
+
+    An archive is read as a stream: read a member before asking for the next one.
+    """
+    if origin.is_dir():
+        for path in origin.rglob("*"):
+            if path.is_file():
+                yield path.relative_to(origin).as_posix(), path.read_bytes
+        return
+    with tarfile.open(origin, "r|*") as archive:
+        for member in archive:
+            if member.isfile():
+                yield member.name, lambda m=member: archive.extractfile(m).read()

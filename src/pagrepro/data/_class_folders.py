@@ -3,15 +3,13 @@
 import csv
 import gzip
 import io
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from PIL import Image
 
-from pagrepro.data._archive import damaged
+from pagrepro.data._archive import damaged, files_in
 from pagrepro.dataset import Part
 from pagrepro.errors import DataError
 
@@ -57,7 +55,7 @@ def _read(origin: Path, part: str) -> dict[str, bytes]:
         raise DataError(f"{origin} does not exist")
     images: dict[str, bytes] = {}
     with damaged(origin):
-        for path, content in _walk(origin) if origin.is_dir() else _members(origin):
+        for path, content in files_in(origin):
             steps = PurePosixPath(path).parts[-3:]
             if len(steps) < 3 or steps[0] != part or steps[2].startswith("."):
                 continue
@@ -68,19 +66,6 @@ def _read(origin: Path, part: str) -> dict[str, bytes]:
     if not images:
         raise DataError(f"{origin} has no images in {part}/<class>/<file>")
     return images
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, object]]:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix(), path.read_bytes
-
-
-def _members(path: Path) -> Iterator[tuple[str, object]]:
-    with tarfile.open(path, "r|*") as archive:
-        for member in archive:
-            if member.isfile():
-                yield member.name, lambda m=member: archive.extractfile(m).read()
 
 
 def _check_classes(images: dict[str, bytes], names: tuple[str, ...], origin: Path) -> None:

@@ -8,13 +8,14 @@ per class, as STL-10 is beside CIFAR-10.
 
 import importlib.util
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from pagrepro.data._classes import keep_classes
 from pagrepro.dataset import Part
 from pagrepro.errors import DataError
 from pagrepro.options import Strict
@@ -31,11 +32,13 @@ FEW_SEED = 1
 
 
 class Config(Strict):
-    """`size`: pixels per side; larger ones are made from the 8x8 originals by `upsampling`."""
+    """`size`: pixels per side; larger ones are made from the 8x8 originals by `upsampling`. `classes`: only
+    these digits of each part, the label being the position in this list; all ten without it."""
 
     size: Literal[8, 16, 32] = 8
     upsampling: Literal["nearest", "bilinear"] = "bilinear"
     train_per_class: int | None = Field(None, ge=1)
+    classes: tuple[Annotated[int, Field(ge=0, le=9)], ...] | None = Field(None, min_length=2)
 
 
 def build(config: Config, files: dict[str, Path], seed: int) -> dict[str, Part]:
@@ -50,7 +53,8 @@ def build(config: Config, files: dict[str, Path], seed: int) -> dict[str, Part]:
         train = train[per_class(labels[train], config.train_per_class, FEW_SEED)]
     x = _images(values, config)
     y = torch.from_numpy(labels)
-    return {name: Part(x[rows], y[rows]) for name, rows in (("train", train), ("test", test))}
+    parts = {name: Part(x[rows], y[rows]) for name, rows in (("train", train), ("test", test))}
+    return keep_classes(parts, config.classes)
 
 
 def _read() -> tuple[np.ndarray, np.ndarray]:

@@ -7,11 +7,14 @@ then one byte per value. 60,000 training and 10,000 test images of 28x28.
 import gzip
 import struct
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from pagrepro.data._archive import damaged
+from pagrepro.data._classes import keep_classes
 from pagrepro.dataset import Part
 from pagrepro.errors import DataError
 from pagrepro.options import Strict
@@ -22,11 +25,17 @@ SOURCES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 class Config(Strict):
-    """No options: the images are used as they are."""
+    """`classes`: only these digits, in the order of the files, the label being the position in this list; all
+    ten without it."""
+
+    classes: tuple[Annotated[int, Field(ge=0, le=9)], ...] | None = Field(None, min_length=2)
 
 
 def build(config: Config, files: dict[str, Path], seed: int) -> dict[str, Part]:
-    """Both official parts; x: (N, 1, 28, 28) uint8, y: (N,) int64. `seed` is not used."""
+    """Both official parts, or the rows of `classes`; x: (N, 1, 28, 28) uint8, y: (N,) int64.
+
+    `seed` is not used. Raises DataError when a file is damaged or the files do not belong together.
+    """
     parts = {}
     for name in ("train", "test"):
         images, labels = read_idx(files[f"{name}_images"]), read_idx(files[f"{name}_labels"])
@@ -36,7 +45,7 @@ def build(config: Config, files: dict[str, Path], seed: int) -> dict[str, Part]:
                 f" {images.shape} images, {labels.shape} labels"
             )
         parts[name] = Part(torch.from_numpy(images[:, None]), torch.from_numpy(labels.astype(np.int64)))
-    return parts
+    return keep_classes(parts, config.classes)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -28,7 +28,8 @@ COLOURS = {
     "vanilla": BLACK, "baseline": BLACK, "natural": BLACK,
     "one_image": ORANGE, "class_mean": SKY, "nearest_neighbour": GREEN, "nearest_neighbor": GREEN,
     "adversarial_training": BLUE, "gradient_norm": VERMILION, "smoothing": PURPLE,
-    "randomized_smoothing": SKY, "alignment": GREEN,
+    "randomized_smoothing": SKY, "alignment": GREEN, "alignment_penalty": GREEN, "penalty": GREEN,
+    "pgd": BLUE,
 }  # fmt: skip
 CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW, GREY, "#5b3a1e")
 CLASS_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")

@@ -95,6 +95,37 @@ def split(published: Published) -> tuple[float, float]:
     return float(published), math.nan
 
 
+def setting(key: str, names: Sequence[str], context: Context) -> tuple[Cell, list[Any]]:
+    """(cell, sorted values of the label `key` that the runs of these groups used).
+
+    One number is the cell's mean; several, or text, go into its note. Raises DataError when a run lacks the
+    label. Groups that are not testable are left out unless all are.
+    """
+    groups = [context.group(name) for name in names]
+    members = [member for group in groups for member in group.runs]
+    if not members:
+        reason = next((group.not_testable for group in groups if group.not_testable), "no runs")
+        return Cell(math.nan, math.nan, 0, f"not testable: {reason}", reason), []
+    for member in members:
+        if key not in member.labels:
+            there = ", ".join(member.labels) or "none"
+            name = context.content["name"]
+            raise DataError(f"{name}: {member.run} has no label {key!r}; it has: {there}")
+    found = {member.labels[key] for member in members}
+    values = sorted(found, key=lambda value: (isinstance(value, str), value))
+    one = len(values) == 1 and not isinstance(values[0], str)
+    note = "" if one else "used: " + ", ".join(map(plain, values))
+    seeds = len({member.seed for member in members})
+    return Cell(float(values[0]) if one else math.nan, math.nan, seeds, note), values
+
+
+def plain(value: Any) -> str:
+    """A setting as text: whole numbers in full, others as short as they are."""
+    if isinstance(value, str):
+        return value
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
+
+
 def check_labels(
     published: dict[str, dict[str, Any]], rows: Sequence[str], columns: Sequence[str], context: Context
 ) -> None:

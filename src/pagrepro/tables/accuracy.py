@@ -11,12 +11,14 @@ REVISION = 1
 
 
 class Row(Strict):
-    """where: labels that the runs must have; without: columns that are empty in the paper."""
+    """where: labels that the runs must have; without: columns that are empty in the paper; suffix: appended
+    to the value of every column, for rows that are parts of one measurement (`_class0`)."""
 
     label: str
     group: str
     where: dict[str, Any] = {}
     without: tuple[str, ...] = ()
+    suffix: str = ""
 
 
 class Column(Strict):
@@ -55,7 +57,8 @@ def draw(config: Config, context: Context) -> TableResult:
             if column.label in row.without:
                 line += ["", ""]
                 continue
-            cell = cells.measure(context, row.group, column.evaluation, column.value, column.scale, row.where)
+            value = column.value + row.suffix
+            cell = cells.measure(context, row.group, column.evaluation, value, column.scale, row.where)
             published = config.published.get(row.label, {}).get(column.label)
             long.append(cells.long_row(row.label, column.label, published, cell, context.tier))
             line += [cells.number(*cells.split(published), column.digits), cell.text(column.digits)]

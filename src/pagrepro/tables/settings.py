@@ -4,12 +4,7 @@ Rows are methods, columns are what the paper's columns are (data sets, say), eac
 value used is read from the labels that the runs carry from their grid.
 """
 
-import math
-
-import numpy as np
-
 from pagrepro.artifact import TableResult
-from pagrepro.errors import DataError
 from pagrepro.options import Strict
 from pagrepro.results import Context
 from pagrepro.tables import _cells as cells
@@ -51,29 +46,11 @@ def draw(config: Config, context: Context) -> TableResult:
                 line += ["", "", ""]
                 continue
             group = row.groups[column]
-            cell, values = _setting(config.key, group, context)
+            cell, values = cells.setting(config.key, [group], context)
             published = config.published.get(row.label, {}).get(column)
             long.append(cells.long_row(row.label, column, published, cell, context.tier))
-            text = cell.text(config.digits) if cell.reason else ", ".join(f"{value:g}" for value in values)
+            text = cell.text(config.digits) if cell.reason else ", ".join(map(cells.plain, values))
             line += [cells.number(*cells.split(published), config.digits), text, cells.used(context, group)]
         lines.append(line)
     page = cells.page(context, config.published_on, config.place, cells.markdown(header, lines), [])
     return TableResult(cells.long_frame(long), page)
-
-
-def _setting(key: str, name: str, context: Context) -> tuple[cells.Cell, list[float]]:
-    """(cell, values that the group's runs used): one value is the cell's mean, several go into its note."""
-    group = context.group(name)
-    if group.not_testable:
-        reason = group.not_testable
-        return cells.Cell(math.nan, math.nan, 0, f"not testable: {reason}", reason), []
-    if any(key not in member.labels for member in group.runs):
-        there = ", ".join(group.runs[0].labels) or "none"
-        raise DataError(
-            f"{context.content['name']}: runs of {name} have no label {key!r}; they have: {there}"
-        )
-    values = np.unique([float(member.labels[key]) for member in group.runs]).tolist()
-    one = values[0] if len(values) == 1 else math.nan
-    note = "" if len(values) == 1 else "used: " + ", ".join(f"{value:g}" for value in values)
-    seeds = len({member.seed for member in group.runs})
-    return cells.Cell(one, math.nan, seeds, note), values

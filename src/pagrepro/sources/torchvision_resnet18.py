@@ -1,0 +1,66 @@
+"""ImageNet weights of torchvision's ResNet-18 (IMAGENET1K_V1, resnet18-f37072fd.pth), read without executing
+them.
+
+What the image classifiers of Lanfredi et al. (2020) start from. The file is a state dict with the names of
+`torchvision.models.resnet18`; here they become those of `models/resnet18.py`, which differ by a prefix.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pagrepro.errors import DataError
+from pagrepro.models import resnet18
+from pagrepro.options import Strict
+
+REVISION = 1
+
+PREFIX = "network."
+CLASSES = 1000
+COUNTER = "num_batches_tracked"
+
+
+class Config(Strict):
+    """The network is `models/resnet18.py`; there is nothing to choose."""
+
+
+def convert(config: Config, path: Path) -> dict[str, Tensor]:
+    """State dict of `models/resnet18.py` for 1,000 classes, last layer included.
+
+    Raises DataError when the file is no state dict, or one of another network. Counters of batch
+    normalisation, which older files lack, are 0 then; no output depends on them.
+    """
+    weights = {PREFIX + key: value for key, value in _read(path).items()}
+    with torch.device("meta"):  # names and shapes are all that is needed
+        wanted = resnet18.build(resnet18.Config(), (3, 224, 224), CLASSES).state_dict()
+    for key in wanted.keys() - weights.keys():
+        if key.endswith(COUNTER):
+            weights[key] = torch.zeros((), dtype=torch.int64)
+    missing, extra = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    if missing or extra:
+        raise DataError(
+            f"{path}: not this ResNet-18; missing keys {missing[:5]}, unexpected keys {extra[:5]}"
+        )
+    for key, value in weights.items():
+        if value.shape != wanted[key].shape or value.dtype != wanted[key].dtype:
+            raise DataError(
+                f"{path}: {key} is {value.dtype} {tuple(value.shape)},"
+                f" expected {wanted[key].dtype} {tuple(wanted[key].shape)}"
+            )
+    return {key: weights[key].detach().clone() for key in wanted}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The dictionary of tensors in the file."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # a damaged or hostile file may fail anywhere in its reading
+        raise DataError(
+            f"{path}: cannot be read as a file of weights ({type(error).__name__}: {error})"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f"{path}: not a dictionary of tensors")
+    return found
