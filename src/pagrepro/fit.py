@@ -24,14 +24,14 @@ from pagrepro.history import Averages, history_line, log_line
 from pagrepro.inputs import diverged_inputs
 from pagrepro.layout import Layout
 from pagrepro.lock import Lock
-from pagrepro.monitor import Best, Monitors
+from pagrepro.monitor import Best, Monitors, cpu_copy
 from pagrepro.outcome import choose_weights, finished_record, run_record, write_run
 from pagrepro.provenance import now, peak_mb, provenance
 from pagrepro.seeding import seed_for
 from pagrepro.spec import spec_hash
 from pagrepro.state import StateStore
 from pagrepro.task import LoopState, Task, TaskSetup
-from pagrepro.training_data import Batches
+from pagrepro.training_data import batches_of
 
 REVISION = 1
 
@@ -97,10 +97,7 @@ class Loop:
         self.saved_step = 0
         spec, fit_spec, seed = self.spec, self.spec["fit"], self.spec["seed"]
         self.data = self.parts.data(spec, self.layout, self.device, self.options.root)
-        self.batches = Batches(
-            self.data, fit_spec["batch_size"], fit_spec["drop_last"], seed, fit_spec["channels_last"],
-            fit_spec.get("steps_per_epoch"),
-        )  # fmt: skip
+        self.batches = batches_of(self.data, fit_spec, seed)
         self.epochs, self.per_epoch = fit_spec["epochs"], self.batches.per_epoch
         self.state = LoopState(seed, self.epochs * self.per_epoch, self.device)
         self.task = self._make_task()
@@ -199,16 +196,12 @@ class Loop:
         self.averages = Averages()
         self._lap()
         if epoch in self.spec["fit"]["keep_epochs"]:
-            self.kept[str(epoch)] = self.weights()
+            self.kept[str(epoch)] = cpu_copy(self.network.state_dict())
 
     @property
     def wall_s(self) -> float:
         """Seconds of work on this run, over all processes that shared it."""
         return self.earlier_s + time.monotonic() - self.begun
-
-    def weights(self) -> dict[str, Tensor]:
-        """Copy of the network's weights on the CPU."""
-        return {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
 
     def _lap(self) -> float:
         """Seconds since this was last asked."""
@@ -280,9 +273,8 @@ class Loop:
     def write_outputs(self, diverged: Diverged | None) -> dict[str, Any]:
         """Write all declared outputs, whether the fit diverged or not; returns `run.json`."""
         best, last = self.monitors.best, self.history[-1] if self.history else {}
-        weights, notes = choose_weights(
-            self.spec, self.weights(), self.ema and self.ema.values, best and best.weights, self.kept
-        )
+        final, average = cpu_copy(self.network.state_dict()), self.ema and self.ema.values
+        weights, notes = choose_weights(self.spec, final, average, best and best.weights, self.kept)
         if diverged:
             notes = [f"diverged: {diverged}; the weights are those before that step", *notes]
             print(f"{self.name}: {notes[0]}", flush=True)

@@ -49,6 +49,11 @@ def prepare_measure(
     return measure
 
 
+def cpu_copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as they are now, on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+
+
 @dataclass
 class Best:
     """The best weights so far by the selecting monitor. `epoch` counts from 1."""
@@ -125,5 +130,4 @@ class Monitors:
         best = None if self.best is None else self.best.value * (1 if direction == "max" else -1)
         if best is None or value > best or (later and value == best):
             value = float(values[name])
-            copied = {key: tensor.detach().to("cpu", copy=True) for key, tensor in weights.items()}
-            self.best = Best(value, epoch, copied)
+            self.best = Best(value, epoch, cpu_copy(weights))

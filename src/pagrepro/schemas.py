@@ -255,7 +255,7 @@ def _loosen(schema: Schema, name: str) -> Schema:
     for keyword in ("properties", "patternProperties"):
         if keyword in found:
             found[keyword] = {
-                key: value if key == "grid" or (name, key) in WRITTEN_OUT else _or_reference(value)
+                key: value if value is GRID or (name, key) in WRITTEN_OUT else _or_reference(value)
                 for key, value in found[keyword].items()
             }
     if "patternProperties" in found:

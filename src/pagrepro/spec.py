@@ -143,7 +143,7 @@ class Fit(Strict):
 class Monitor(Strict):
     """A measurement taken every `every` epochs; `select` ("max:accuracy") keeps the best weights.
 
-    Candidates are the epochs from `first_epoch` (counted from 1) on; `ties` says which of two equals wins."""
+    ties: which of two equal values wins; first_epoch: the first one that may be chosen, counted from 1."""
 
     name: Name
     measure: plugin("evaluations")  # type: ignore[valid-type]

@@ -168,8 +168,8 @@ def resampled_means(values: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np
 
 
 def resampled_medians(values: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
-    """As `resampled_means`, and of the same resampled examples: the smallest of the values (k, N) that at least
-    half of the examples do not exceed. Infinite values are larger than all others."""
+    """As `resampled_means`, and of the same resampled examples: the smallest of the values (k, N) that at
+    least half of the examples do not exceed. Infinite values are larger than all others."""
     order = np.argsort(values, axis=1)
     half = (values.shape[1] + 1) // 2
     medians = []

@@ -121,3 +121,10 @@ class Batches:
             x, y, torch.full_like(y, -1), fields=data.fields, low=data.low, high=data.high,
             step=step, progress=step / total_steps,
         )  # fmt: skip
+
+
+def batches_of(data: TrainingData, fit: dict[str, Any], seed: int) -> Batches:
+    """Batches as the options `fit` of a run's spec say."""
+    return Batches(
+        data, fit["batch_size"], fit["drop_last"], seed, fit["channels_last"], fit.get("steps_per_epoch")
+    )

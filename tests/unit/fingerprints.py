@@ -435,7 +435,7 @@ def intervals() -> Cases:
 
 
 # Modules beside this one, each with `FINGERPRINTS` of its area.
-AREAS = ("fingerprints_alignment", "fingerprints_data", "fingerprints_generators")
+AREAS = ("fingerprints_alignment", "fingerprints_attacks", "fingerprints_data", "fingerprints_generators")
 
 FINGERPRINTS: dict[str, Callable[[], Cases]] = {
     "attacks.pgd": pgd,

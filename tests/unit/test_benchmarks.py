@@ -92,6 +92,21 @@ def test_exit_code_names_the_bar_that_falls_short(rows, program, alignment, monk
     assert printed.out.count("FALLS SHORT") == 1
 
 
+def test_eps50_meets_its_bars_and_the_full_grid_would_not(program):
+    """The numbers of passes do not depend on the machine; times are not judged."""
+    eps50 = importlib.import_module("eps50")
+    result = eps50.run(CPU, quick=True)
+    assert [row["variant"] for row in result["rows"]] == list(eps50.VARIANTS)
+    assert all(bar["met"] for bar in result["bars"])
+    full, *others = (row["passes ratio"] for row in result["rows"])
+    assert full == 1
+    assert max(others) < 1
+    slow = {**result["rows"][0], "variant": eps50.SEARCH, "eps50_grid": 0.2, "curve off by": 0.1}
+    rows = [slow if row["variant"] == eps50.SEARCH else row for row in result["rows"]]
+    short = [bar["bar"] for bar in eps50.bars(rows) if not bar["met"]]
+    assert short == [f"{eps50.SEARCH}: {what}" for what in ("passes", "eps50_grid", "curve")]
+
+
 def test_finds_benchmarks_by_file_name_and_refuses_others(program, capsys):
     assert NAME in program.names()
     assert not {"run", "_measure"} & set(program.names())

@@ -482,7 +482,7 @@ def test_every_run_names_the_run_outside():
     assert table["run"].iloc[1] in judge("every_run", table, high=1).reason
 
 
-# --- medians, arrays by role, agreement ----------------------------------------------------------------------------
+# --- medians, arrays by role, agreement ----------------------------------------------------------------
 
 
 def test_roles_may_be_means_of_arrays_of_their_own(tmp_path):

@@ -51,11 +51,13 @@ CITATION = re.compile(r"\b(19|20)\d\d\b|\b(the|all) papers\b")
 
 # The options without a default, of plugins that have such.
 ATTACK = {"name": "pgd", "norm": "l2", "eps": "8/255", "steps": 2, "relative_step": 2}
+BUDGETS = {**ATTACK, "keep": "worst"}
 COLUMNS = [{"label": "a", "evaluation": "e"}]
 QUANTITY = {"label": "a", "evaluation": "e", "value": "v"}
 PANELS = [{"label": "a", "groups": {"m": "g"}}]
 REQUIRED = {
     "attacks.pgd": ATTACK,
+    "attacks.square": {"eps": 0.1, "queries": 5},
     "claims.agreement": {"most": 0.5},
     "claims.all_seeds": {"above": 0},
     "claims.correlation": {"above": 0},
@@ -68,6 +70,8 @@ REQUIRED = {
     "claims.ratio": {"above": 0},
     "claims.spread": {"below": 1},
     "claims.within": {"low": 0},
+    "evaluations.eps50": {"attack": BUDGETS, "grid": [0.1, 0.2]},
+    "evaluations.minimal_distance": {"attack": {"name": "carlini_wagner"}},
     "evaluations.pgd_accuracy": {"attack": ATTACK},
     "evaluations.targeted_images": {"attack": {**ATTACK, "targeted": True}},
     "fields.gan_projection": {"weight": 0.03},

@@ -86,13 +86,13 @@ def artifact(wildcards):
 
 
 def artifact_shapes(kind):
-    """Rule name -> artifacts: figures that plot numbers also write them as CSV."""
+    """Rule name -> (paper, artifact) pairs: figures that plot numbers also write them as CSV."""
     shapes = {}
     for found in EXPANSION.artifacts.values():
         if found.kind == kind:
             plain = kind == "figure" and not plugins.constant("figures", found.plugin, "NUMBERS", True)
             name = f"draw_{kind}_plain" if plain else f"draw_{kind}"
-            shapes.setdefault(name, set()).add(found.name)
+            shapes.setdefault(name, set()).add((found.paper, found.name))
     return shapes
 
 
@@ -101,8 +101,10 @@ def figure_outputs(shape):
     return [f"<results>/figures/{{paper}}/{{artifact}}{suffix}" for suffix in suffixes]
 
 
-def one_of(names):
-    return "|".join(sorted(names))
+def one_of(pairs):
+    """Constraint of {artifact} in `.../{paper}/{artifact}.*`: a figure of the same number may plot numbers in one
+    paper and be a drawing in another, so the folder before it counts, too."""
+    return "|".join(f"(?<=/{paper}/){name}" for paper, name in sorted(pairs))
 
 
 def artifact_inputs(wildcards):

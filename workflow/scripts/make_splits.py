@@ -32,6 +32,7 @@ DIGITS_3_5 = {
 }
 SYNTHETIC = {
     "spheres": {
+        "spheres_test_500": ("test", 500),
         "spheres_test_200": ("test", 200),
         "spheres_test_50": ("test", 50),
         "spheres_examples": ("test", "examples"),

@@ -106,7 +106,7 @@ class Square:
         x, box = x.detach(), box_of(self.config.box, low, high)
         images = self._images(x)
         radius = per_example(budgets(self.eps if eps is None else eps, x), images)
-        draws = self._draws(images.shape, generator)
+        draws = self._draws(images, generator)
         self.queries = torch.zeros(len(x), dtype=torch.int64, device=x.device)
 
         def margins(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,18 +143,20 @@ class Square:
                 search.keep(~fooled)
         result[search.rows] = search.best
 
-    def _draws(self, shape: torch.Size, generator: torch.Generator) -> Iterator[Draw]:
+    def _draws(self, images: Tensor, generator: torch.Generator) -> Iterator[Draw]:
         """What each query tries, for all examples: first the stripes, then windows."""
-        n, channels, height, width = shape
-        device = generator.device
-        yield None, None, torch.rand((n, channels, 1, width), generator=generator, device=device) < 0.5
+        n, channels, height, width = images.shape
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator, device=generator.device).to(images.device)
+
+        yield None, None, uniform(n, channels, 1, width) < 0.5
         for start in range(1, self.config.queries, CHUNK):
-            places = torch.rand((CHUNK, n, 2), generator=generator, device=device)
-            signs = torch.rand((CHUNK, n, channels, 1, 1), generator=generator, device=device) < 0.5
+            places, signs = uniform(CHUNK, n, 2), uniform(CHUNK, n, channels, 1, 1) < 0.5
             for k in range(min(CHUNK, self.config.queries - start)):
                 side = self.side(start + k, height, width)
                 # One place more than the image is larger than the window: the last row and column count.
-                room = torch.tensor([height - side + 1, width - side + 1], device=device)
+                room = torch.tensor([height - side + 1, width - side + 1], device=images.device)
                 # (Rounding may give 1 * room.)
                 yield side, torch.minimum((places[k] * room).long(), room - 1), signs[k]
 

@@ -71,14 +71,15 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
     half of the examples have at most this), which is in [low, high]; eps50_grid, where the error first
     reaches one half on the grid, linear between its points; both 0 for a clean error of one half, NaN if it
     is never reached. eps50_published, only in mode grid: see `pagrepro.eps50.published_crossing`.
-    mean_radius, of the radii (unreached ones count as the largest budget). clean_error, final_error (at the
+    mean_radius, of the middles of the brackets, which is no upper bound (unreached ones count as the largest
+    budget). clean_error, final_error (at the
     largest budget); largest_drop, the largest decrease of error between neighbouring budgets; unreached,
     share of examples without a success at any budget; forward_passes, backward_passes per example.
     Mode crossing has no eps50, mean_radius, unreached, and final_error only if it was needed.
 
     arrays: grid, error (G + 1,), from budget 0 on (error NaN where mode crossing did not look); radius (N,),
     the smallest fooling budget found, infinite if unreached, negative where `signed`; radius_low, radius_high
-    (N,), between which it is. In mode grid it is a point of the grid; mode crossing has only the bounds.
+    (N,), between which it is, and radius_middle (N,), finite. In mode grid it is a point of the grid; mode crossing has only the bounds.
     Noise is drawn per batch from the seed and the batch's place, and is the same at every budget.
     """
     check_range(request.x, request.low, request.high)
@@ -97,6 +98,9 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
         arrays["radius_high"] = torch.where(wrong, -restored_low, high)
         arrays["radius"] = torch.where(wrong, -restored_high, high)
         forward, backward = (a + b for a, b in zip((forward, backward), towards.passes()))
+    if config.mode != "crossing":
+        ends = (arrays[f"radius_{end}"].clamp(-grid[-1], grid[-1]) for end in ("low", "high"))
+        arrays["radius_middle"] = sum(ends) / 2
     found = {name: value.cpu().numpy() for name, value in arrays.items()}
     values = _values(config, found) | {"forward_passes": forward, "backward_passes": backward}
     return Measurement(values, found, _flags(config, values))
@@ -191,7 +195,7 @@ def _values(config: Config, arrays: dict[str, np.ndarray]) -> dict[str, float]:
             eps50.half_of(np.maximum(arrays[f"radius_{end}"], 0)) for end in ("low", "high")
         )
         values["eps50"] = values["high"]
-        values["mean_radius"] = float(np.clip(arrays["radius"], -grid[-1], grid[-1]).mean())
+        values["mean_radius"] = float(arrays["radius_middle"].mean())
         values["unreached"] = float(np.isinf(arrays["radius"]).mean())
     if not np.isnan(error[-1]):
         values["final_error"] = float(error[-1])

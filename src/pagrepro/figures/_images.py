@@ -51,13 +51,13 @@ def row(axes: Sequence[Axes], result: Result, image: int, classes: Sequence[str]
             spine.set(visible=True, color=colour, linewidth=1.6, linestyle="-" if success[target] else ":")
 
 
-def empty_row(axes: Sequence[Axes], label: str, reason: str | None) -> None:
+def empty_row(axes: Sequence[Axes], label: str, reason: str | None, wide: int = 110) -> None:
     """A grey box over these axes, labelled as the row would be; without a reason the runs are unfinished."""
     for place in axes:
         place.set_axis_off()
     grid, spec = axes[0].get_gridspec(), axes[0].get_subplotspec()
     box = axes[0].figure.add_subplot(grid[spec.rowspan.start, spec.colspan.start : len(axes)])
-    style.unavailable(box, reason or "", wide=110)
+    style.unavailable(box, reason or "", wide)
     box.set_ylabel(label, rotation=0, ha="right", va="center")
 
 

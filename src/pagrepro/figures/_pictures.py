@@ -1,6 +1,6 @@
 """Images in the data's own range, signed images, and which run of a group is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,6 +29,14 @@ def one(context: Context, group: str, evaluation: str, seed: int | None) -> tupl
 def of_run(context: Context, run: Result, evaluation: str) -> Result | None:
     """Another measurement of a run that is shown; None while it is unfinished."""
     return next((r for r in context.results(run.group, evaluation) if r.run == run.run), None)
+
+
+def reason_of_all(context: Context, groups: Iterable[str], evaluations: Sequence[str]) -> str | None:
+    """Why none of the groups has all of these measurements; None if one has. For rows that are empty."""
+    reasons = [
+        next(filter(None, (context.reason(group, name) for name in evaluations)), None) for group in groups
+    ]
+    return reasons[0] if reasons and all(reasons) else None
 
 
 def titled(context: Context, label: str, groups: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Accuracy against the size of the perturbation: data sets in rows, attacks in columns, one line per method.
 
-Bigolin Lanfredi et al. (2020), Figure S8, on the budgets of section 3.8. The paper draws one network of
+Bigolin Lanfredi et al. (2020), Figure S8 (section A.7). The paper draws one network of
 each method at random; here it is that of one seed, the first unless told otherwise.
 """
 
@@ -14,6 +14,7 @@ from matplotlib.ticker import NullLocator
 from pydantic import Field
 
 from pagrepro.artifact import FigureResult
+from pagrepro.figures import _images as images
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
 from pagrepro.options import Strict
@@ -57,9 +58,14 @@ def draw(config: Config, context: Context) -> FigureResult:
     grid = figure.subplots(len(config.rows), len(config.columns), squeeze=False)
     rows: list[pd.DataFrame] = []
     for line, row in zip(grid, config.rows, strict=True):
+        label = pictures.titled(context, row.label, list(row.groups.values()))
+        reason = pictures.reason_of_all(context, row.groups.values(), [c.evaluation for c in config.columns])
+        if reason:
+            images.empty_row(line, label, reason, wide=35 * len(config.columns) - 15)
+            continue
         for axes, column in zip(line, config.columns, strict=True):
             rows += _panel(axes, config, context, row, column)
-        pictures.side_label(line[0], pictures.titled(context, row.label, list(row.groups.values())))
+        pictures.side_label(line[0], label)
     for axes, column in zip(grid[0], config.columns, strict=True):
         axes.set_title(column.label)
     figure.supxlabel("size of the perturbation", fontsize=8)

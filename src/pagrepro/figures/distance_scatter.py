@@ -16,6 +16,7 @@ from pydantic import Field
 from pagrepro import statistics
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figures import _images as images
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
 from pagrepro.options import Strict
@@ -55,11 +56,17 @@ def draw(config: Config, context: Context) -> FigureResult:
     grid = figure.subplots(len(config.rows), len(config.methods), squeeze=False)
     rows: list[pd.DataFrame] = []
     for line, row in zip(grid, config.rows, strict=True):
+        label = pictures.titled(context, row.label, list(row.groups.values()))
+        measured = [config.found.evaluation, config.predicted.evaluation]
+        reason = pictures.reason_of_all(context, row.groups.values(), measured)
+        if reason:
+            images.empty_row(line, label, reason, wide=80)
+            continue
         for axes, method in zip(line, config.methods, strict=True):
             rows += _panel(axes, config, context, row, method)
-        pictures.side_label(line[0], pictures.titled(context, row.label, list(row.groups.values())))
+        pictures.side_label(line[0], label)
     for axes, method in zip(grid[0], config.methods, strict=True):
-        axes.set_title("\n".join([method, axes.get_title()]).rstrip(), fontsize=7)
+        axes.set_title(method)
     figure.supxlabel("distance predicted by Lemma 1", fontsize=8)
     figure.supylabel("distance found by the attack", fontsize=8)
     columns = ["data", "method", "run", "seed", "example", "predicted", "found", "n", "failures",
@@ -83,11 +90,12 @@ def _panel(axes: Axes, config: Config, context: Context, row: Row, method: str) 
     x, y = _distances(config, predicted, attacked)
     summary = _summary(x, y)
     _scatter(axes, x, y, style.colour(context.group(group), method))
-    axes.set_title(
-        f"error {summary['median_error']:.2f}, ρ {summary['spearman']:.2f}"
-        + (f", {summary['failures']} failed" if summary["failures"] else ""),
-        fontsize=7,
-    )
+    lines = [f"error {summary['median_error']:.2f}", f"Spearman {summary['spearman']:.2f}"]
+    lines += [f"{summary['failures']} failed"] if summary["failures"] else []
+    axes.text(
+        0.99, 0.1, "\n".join(lines), transform=axes.transAxes, ha="right", va="bottom", fontsize=6,
+        bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1},
+    )  # fmt: skip
     about = {"data": row.label, "method": method, "run": attacked.run, "seed": attacked.seed}
     points = {"example": np.arange(len(x)), "predicted": x, "found": y}
     return [pd.DataFrame({**about, **points, **summary})]

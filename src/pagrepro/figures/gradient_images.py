@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figures import _images as images
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
@@ -51,15 +52,19 @@ def draw(config: Config, context: Context) -> FigureResult:
     figure = style.figure(SIZE * (len(config.methods) + 1) + 1.0, (SIZE + 0.2) * len(config.rows) + 0.4)
     grid = figure.subplots(len(config.rows), len(config.methods) + 1, squeeze=False)
     for line, row in zip(grid, config.rows, strict=True):
+        label = pictures.titled(context, row.label, list(row.groups.values()))
+        reason = pictures.reason_of_all(context, row.groups.values(), [config.evaluation])
+        if reason:
+            images.empty_row(line, label, reason, wide=60)
+            continue
         shown = None
         for axes, method in zip(line[1:], config.methods, strict=True):
             shown = _cell(axes, config, context, row, method, shown)
         if shown is None:
-            reasons = (context.reason(group, config.evaluation) for group in row.groups.values())
-            style.unavailable(line[0], next(filter(None, reasons), ""), wide=20)
+            style.unavailable(line[0], "")
         else:
             style.picture(line[0], pictures.scaled(shown, row.low, row.high))
-        pictures.side_label(line[0], pictures.titled(context, row.label, list(row.groups.values())))
+        pictures.side_label(line[0], label)
     for axes, title in zip(grid[0], ["$x$", *config.methods], strict=True):
         axes.set_title(title)
     return FigureResult(figure)

@@ -73,13 +73,14 @@ def draw(config: Config, context: Context) -> FigureResult:
     picks = [_picks(panel, result) if result else [] for panel, result, _ in shown]
     wide = max(2, *(len(pick) for pick in picks))
     heights = [SIZE * len(p.show) + 0.45 if r else 1.0 for p, r, _ in shown]
-    figure = style.figure(SIZE * wide + 0.9, sum(heights))
+    width = SIZE * wide + 0.9
+    figure = style.figure(width, sum(heights))
     parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, (panel, result, reason), pick in zip(parts, shown, picks, strict=True):
         title = pictures.titled(context, panel.label, [panel.group])
         if result is None:
             part.suptitle(title.replace("\n", " "), fontsize=8)
-            style.unavailable(part.subplots(), reason, wide=60)
+            style.unavailable(part.subplots(), reason, wide=int(17 * width))
         else:
             _panel(part, panel, result, pick, wide, title)
     return FigureResult(figure)

@@ -1,6 +1,6 @@
 """A table of correlations over runs: one quantity against several others, data sets in rows.
 
-Bigolin Lanfredi et al. (2020), Table 3 and section 3.4: Pearson's r between alignment and robustness, every
+Bigolin Lanfredi et al. (2020), Table 3 and section 3.3: Pearson's r between alignment and robustness, every
 network of a group being one point, without averaging first. Ours besides: a bootstrap interval over runs, and
 how far r moves when one training budget is left out, since the paper does not say which budgets it used.
 """
