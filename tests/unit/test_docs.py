@@ -37,12 +37,34 @@ PAGES = [
 ]  # fmt: skip
 every_page = pytest.mark.parametrize("page", PAGES)
 EXAMPLE = "input_gradient_penalty"
+DEVIATIONS = "docs/deviations.md"
+
+# Paper -> number of the ambiguities A1, A2, ... that were found in it.
+PAPERS = configuration.read_yaml(ROOT / "config/config.yaml")["papers"]
+AMBIGUITIES = {"ganz2022": 18, "lanfredi2020": 24}
+every_paper = pytest.mark.parametrize("paper", PAPERS)
 FENCE = re.compile(r"(?:<!-- test: (\w+) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 
 
 @cache
 def text(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
+
+
+def parts(content: str, level: int) -> dict[str, str]:
+    """Heading of this level -> what stands below it; what stands before the first one under ""."""
+    before, *rest = re.split(rf"^{'#' * level} (.*)$", content, flags=re.MULTILINE)
+    return {"": before, **dict(zip(rest[::2], rest[1::2], strict=True))}
+
+
+def deviations(paper: str) -> dict[str, str]:
+    """What the page of deviations says of one paper, by heading."""
+    return parts(parts(text(DEVIATIONS), 2)[paper], 3)
+
+
+def table_rows(content: str) -> list[tuple[str, str]]:
+    """(first cell, the others) of every row of tables whose first cell is one word."""
+    return re.findall(r"^\| (\w+) \| (.*)$", content, re.MULTILINE)
 
 
 def blocks(page: str, mark: str) -> list[str]:
@@ -52,13 +74,14 @@ def blocks(page: str, mark: str) -> list[str]:
 
 def code(page: str) -> list[str]:
     """Inline code, and the lines of shell blocks."""
-    shell = [
-        line
-        for _, language, body in FENCE.findall(text(page))
-        if language == "sh"
-        for line in body.splitlines()
-    ]
-    return shell + re.findall(r"`([^`\n]+)`", FENCE.sub("", text(page)))
+    return code_of(text(page))
+
+
+def code_of(content: str) -> list[str]:
+    """The same of a part of a page."""
+    fences = FENCE.findall(content)
+    shell = [line for _, language, body in fences if language == "sh" for line in body.splitlines()]
+    return shell + re.findall(r"`([^`\n]+)`", FENCE.sub("", content))
 
 
 # --- names, paths, links -----------------------------------------------------------------------------
@@ -118,8 +141,8 @@ def rule_names() -> frozenset[str]:
 
 
 @cache
-def paper_file() -> dict[str, Any]:
-    return configuration.read_yaml(ROOT / "config/papers/ganz2022.yaml")
+def paper_file(paper: str) -> dict[str, Any]:
+    return configuration.read_yaml(ROOT / f"config/papers/{paper}.yaml")
 
 
 @cache
@@ -176,18 +199,25 @@ def check_snakemake(words: list[str], page: str) -> None:
 
 
 def test_every_target_and_tier_is_in_the_readme():
-    for word in ("plan", "preview", "downloads", "paper_ganz2022", "ganz2022_fig3"):
+    for word in ("plan", "preview", "downloads", f"paper_{PAPERS[0]}", f"{PAPERS[0]}_fig3"):
         assert re.search(rf"snakemake --profile \S+ {word}`", text("README.md")), word
     for path in (ROOT / "config/tiers").glob("*.yaml"):
         assert f"| `{path.stem}` |" in text("README.md"), path
 
 
-def test_the_readme_counts_artifacts_and_claims_as_they_are():
-    paper = paper_file()
-    tables = sum("table" in artifact for artifact in paper["artifacts"].values())
-    figures = len(paper["artifacts"]) - tables
-    expected = f"{tables} tables, {figures} figures, {len(paper['claims'])} claims"
-    assert expected in text("README.md"), expected
+@every_paper
+def test_the_readme_counts_artifacts_and_claims_as_they_are(paper):
+    content = paper_file(paper)
+    tables = sum("table" in artifact for artifact in content["artifacts"].values())
+    figures = len(content["artifacts"]) - tables
+    expected = f"complete: {tables} tables, {figures} figures, {len(content['claims'])} claims |"
+    (line,) = [line for line in text("README.md").splitlines() if line.startswith(f"| `{paper}` |")]
+    assert line.endswith(expected), f"README.md, {paper}: {expected}"
+
+
+def test_the_readme_calls_no_paper_complete_that_is_not_here():
+    complete = re.findall(r"^\| `(\w+)` \| .* \| complete: .* \|$", text("README.md"), re.MULTILINE)
+    assert sorted(complete) == sorted(PAPERS)
 
 
 @pytest.mark.parametrize("name", ["small", "full"])
@@ -217,17 +247,28 @@ NAMED = [TypeAdapter(kind) for kind in (schedule.Schedule, optimizer_options.Opt
 
 @every_page
 def test_options_in_the_text_exist(page):
-    """`{name: plugin, option: value}`, `fit.option`, `augment.option` and `settings.key` of a paper."""
-    for span in code(page):
-        if re.match(r"\{name: [a-z0-9_]+, .*: .*\}$", span) and "..." not in span:
-            check_plugin(yaml.safe_load(span), page)
-        if option := re.fullmatch(r"(fit|augment)\.(\w+)(: .*)?", span):
-            assert option[2] in OPTION_CLASSES[option[1]].model_fields, f"{page}: {span}"
-        if key := re.fullmatch(r"settings\.([\w.]+)", span):
-            value: Any = paper_file()["settings"]
-            for part in key[1].split("."):
-                assert part in value, f"{page}: {span}"
-                value = value[part]
+    """`{name: plugin, option: value}`, `fit.option`, `augment.option` and `settings.key` of a paper: of the
+    one that the section is about, elsewhere of any."""
+    for title, section in parts(text(page), 2).items():
+        papers = [title] if title in PAPERS else PAPERS
+        for span in code_of(section):
+            if re.match(r"\{name: [a-z0-9_]+, .*: .*\}$", span) and "..." not in span:
+                check_plugin(yaml.safe_load(span), page)
+            if option := re.fullmatch(r"(fit|augment)\.(\w+)(: .*)?", span):
+                assert option[2] in OPTION_CLASSES[option[1]].model_fields, f"{page}: {span}"
+            if key := re.fullmatch(r"settings\.([\w.]+)(: .*)?", span):
+                found = [setting(paper_file(paper)["settings"], key[1]) for paper in papers]
+                assert any(is_there for is_there, _ in found), f"{page}, {', '.join(papers)}: {span}"
+
+
+def setting(settings: dict[str, Any], path: str) -> tuple[bool, Any]:
+    """Whether there is a setting at a path such as `main.fit.epochs`, and its value."""
+    value: Any = settings
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return False, None
+        value = value[part]
+    return True, value
 
 
 def check_plugin(value: dict[str, Any], page: str) -> None:
@@ -254,22 +295,42 @@ def test_the_check_of_options_can_fail():
             check_plugin(yaml.safe_load(wrong), "here")
 
 
-def test_choices_of_tiers_are_those_of_the_tier_files():
-    rows = re.findall(r"^\| (\w+) \| (.*)$", text("docs/deviations.md"), re.MULTILINE)
+@every_paper
+def test_choices_of_tiers_are_those_of_the_tier_files(paper):
+    rows = table_rows(deviations(paper)["Smaller tiers"])
     told = [(name, span) for name, row in rows for span in re.findall(r"`settings\.([\w.]+: [^`]+)`", row)]
-    assert len({name for name, _ in told}) >= 4
+    smaller = {p.stem for p in (ROOT / "config/tiers").glob("*.yaml") if paper in settings_of(p.stem)}
+    assert smaller <= {name for name, _ in told}, "every tier with sizes of its own has a row"
     for name, span in told:
         path, _, value = span.partition(": ")
-        found: Any = tier(name)[1].papers["ganz2022"].settings
-        for part in path.split("."):
-            found = found[part]
-        assert found == yaml.safe_load(value), f"docs/deviations.md: {name}, {path} is {found}"
+        _, found = setting(tier(name)[1].papers[paper].settings, path)
+        assert found == yaml.safe_load(value), f"{DEVIATIONS}: {name}, {path} is {found}"
 
 
-def test_every_ambiguity_has_a_row():
-    rows = re.findall(r"^\| (A\d+) \|", text("docs/deviations.md"), re.MULTILINE)
-    assert rows == [f"A{n}" for n in range(1, 19)]
-    cited = set(re.findall(r"\bA\d+\b", text("config/papers/ganz2022.yaml")))
+def settings_of(name: str) -> dict[str, Any]:
+    """What a tier lays over the settings of each paper."""
+    return configuration.read_yaml(ROOT / f"config/tiers/{name}.yaml").get("settings") or {}
+
+
+def test_choices_are_told_of_one_tier_at_a_time():
+    """`settings.key: value` belongs to a tier, so it stands in a table of tiers and nowhere else."""
+    for paper in PAPERS:
+        for title, section in deviations(paper).items():
+            spans = re.findall(r"`settings\.[\w.]+: [^`]+`", section)
+            assert title == "Smaller tiers" or not spans, f"{paper}, {title}: {spans}"
+
+
+def test_papers_have_a_section_of_deviations_each():
+    assert [title for title in parts(text(DEVIATIONS), 2) if title] == PAPERS
+    assert AMBIGUITIES.keys() == set(PAPERS)
+
+
+@every_paper
+def test_every_ambiguity_has_a_row(paper):
+    content = parts(text(DEVIATIONS), 2)[paper]
+    rows = [name for name, _ in table_rows(content) if re.fullmatch(r"A\d+", name)]
+    assert rows == [f"A{n}" for n in range(1, AMBIGUITIES[paper] + 1)]
+    cited = set(re.findall(r"\bA\d+\b", text(f"config/papers/{paper}.yaml") + content))
     assert cited <= set(rows)
 
 
