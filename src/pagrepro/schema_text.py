@@ -27,7 +27,7 @@ TEXT = {
     "Cost.gpus": "number of GPUs",
     "Cost.threads": "number of CPU threads",
     # runs
-    "Fit.epochs": "passes over the training split",
+    "Fit.epochs": "passes over the training split, or of `steps_per_epoch` steps each",
     "Fit.batch_size": "examples per step",
     "Fit.drop_last": "leave out the last batch of an epoch when it is not full",
     "Fit.schedule": "learning rate over the fit, as a factor of the optimiser's own rate",
@@ -58,7 +58,7 @@ TEXT = {
     "FieldTemplate.split": "rows it is computed for",
     "FieldTemplate.seed": "seed of every draw of the computation",
     "FieldTemplate.shards": "number of files; each can be computed again by itself",
-    "FieldTemplate.inputs": "role -> run, field or source that the plugin needs",
+    "FieldTemplate.inputs": "role -> run, field, source or result that the plugin needs",
     "FieldTemplate.cost": "what the job is expected to need",
     # evaluations
     "EvaluationTemplate.name": "name of the result; the key it is declared under unless given",

@@ -25,6 +25,7 @@ from pagrepro import (
     spec,
 )
 from pagrepro.configuration import PAPER_KEYS, Paper
+from pagrepro.data import _chest_manifest
 from pagrepro.layout import Layout
 from pagrepro.targets import Files, JobTable, alias
 
@@ -420,6 +421,22 @@ def test_the_example_configuration_expands(tmp_path):
     assert {"means", "plain", "measured"} <= packed
     outputs = Files(found, Layout(Path("results/tiny"))).run_outputs("r", ("ema", "best", "epoch:2"))
     assert "results/tiny/models/r/epoch_002.safetensors" in outputs
+
+
+def test_the_example_manifest_is_used_as_the_page_says(tmp_path):
+    section = parts(text("config/README.md"), 3)["Chest X-rays"]
+    (table,) = blocks("config/README.md", "manifest")
+    path = tmp_path / "manifest.csv"
+    path.write_text(table, encoding="utf-8")
+    rows, findings = _chest_manifest.read_manifest(path)
+    assert not findings
+    options = plugins.config_class("data", "chest_xray")()
+    used = _chest_manifest.select(rows, options.max_days)
+    told = re.search(r"Used are rows ([^:]*), the header", section)[1]
+    expected = [(int(row), label == "1") for row, label in re.findall(r"(\d+) \(class ([01])\)", told)]
+    assert [(row.number, row.fev1_fvc < options.below_ratio) for row in used] == expected
+    cells = re.findall(r"^\| (`.*?`) \| ", section, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(cells)) == [*_chest_manifest.COLUMNS, "split"]
 
 
 def test_a_mistake_in_an_example_would_be_noticed(tmp_path):

@@ -98,6 +98,16 @@ def test_unknown_key_is_refused_at_every_level(place):
     assert mistakes("paper.schema.json", paper)
 
 
+@pytest.mark.parametrize("grid", [[0.1, 0.2], "$budgets", "$data.grids.linf"])
+def test_an_option_called_grid_is_not_that_of_a_declaration(grid):
+    attack = {"name": "pgd", "norm": "linf", "eps": 0, "steps": 1, "relative_step": 2, "keep": "worst"}
+    paper = Tiny().paper
+    paper["evaluations"]["pgd"]["measure"] = {"name": "eps50", "attack": attack, "grid": grid}
+    assert mistakes("paper.schema.json", paper) == []
+    paper["evaluations"]["pgd"]["grid"] = grid
+    assert mistakes("paper.schema.json", paper)
+
+
 @pytest.mark.parametrize("name", ["datasets", "tier"])
 def test_unknown_key_is_refused_in_other_files(name):
     content = getattr(Tiny(), name)

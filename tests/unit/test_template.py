@@ -40,3 +40,18 @@ def test_overlay_changes_known_keys_only_and_replaces_plugins_whole():
     assert base["fit"]["epochs"] == 100
     with pytest.raises(TemplateError, match=r"fit\.epoch: unknown setting; there are: epochs, batch"):
         overlay(base, {"fit": {"epoch": 2}})
+
+
+def test_what_a_grid_names_may_refer_to_grid_keys_that_come_later():
+    scope = {
+        "main": {"field": "near_s{seed}", "inputs": "$shared", "seeds": [0, 1]},
+        "shared": {"t": "$data.field"},
+    }
+    grid = {"data": ["$main"], "seed": "$data.seeds"}
+    found = [fill("$data.inputs", {**scope, **values}) for values in combinations(grid, scope)]
+    assert found == [{"t": "near_s0"}, {"t": "near_s1"}]
+
+
+def test_text_may_hold_settings_that_are_templates_themselves():
+    scope = {"data": {"key": "m", "field": "{data.key}_s{seed}"}, "seed": 3}
+    assert fill("{data.field}_test", scope) == "m_s3_test"

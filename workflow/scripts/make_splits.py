@@ -18,7 +18,7 @@ from pagrepro import script, splits
 from pagrepro.errors import DataError
 
 # file stem -> (part, number of rows); "figures" are one image per class, in class order; "examples" some of
-# each class; "val" the validation rows of a training part.
+# each class; "val" the validation rows of a training part, ("val", n) some of these.
 DIGITS = {
     "digits_test_200": ("test", 200),
     "digits_test_100": ("test", 100),
@@ -39,6 +39,7 @@ SYNTHETIC = {
     },
     "squares": {"squares_examples": ("test", "examples")},
     "squares16": {
+        "squares16_val_50": ("val", 50),
         "squares16_test_100": ("test", 100),
         "squares16_test_50": ("test", 50),
         "squares16_examples": ("test", "examples"),
@@ -50,12 +51,14 @@ MNIST = {
     "mnist_figures": ("test", "figures"),
     "mnist_examples": ("test", "examples"),
     "mnist_val_6000": ("train", "val"),
+    "mnist_val_1000": ("train", ("val", 1000)),
 }
 MNIST_3_5 = {
     "mnist_3_5_test_500": ("test", 500),
     "mnist_3_5_test_200": ("test", 200),
     "mnist_3_5_examples": ("test", "examples"),
     "mnist_3_5_val_1155": ("train", "val"),
+    "mnist_3_5_val_200": ("train", ("val", 200)),
 }
 CIFAR = {
     "cifar10_train_10000": ("train", 10000),
@@ -65,6 +68,7 @@ CIFAR = {
     "cifar10_figures": ("test", "figures"),
     "cifar10_examples": ("test", "examples"),
     "cifar10_val_5000": ("train", "val"),
+    "cifar10_val_1000": ("train", ("val", 1000)),
 }
 STL = {"stl10_test_1000": 1000, "stl10_figures": 20}
 STL_TEST = 8000
@@ -78,13 +82,14 @@ def digits_labels() -> dict[str, np.ndarray]:
 
 
 def synthetic_labels() -> dict[str, dict[str, np.ndarray]]:
-    """Of the test parts that config/datasets.yaml declares."""
+    """Of the parts that config/datasets.yaml declares."""
     from pagrepro.data import spheres, squares
 
     drawn = spheres.build(spheres.Config(), {}, seed=0)["test"].y.numpy()
-    sizes = {"squares": 1000, "squares16": 200}
+    sizes = {"squares": {"test": 1000}, "squares16": {"val": 100, "test": 200}}
     return {"spheres": {"test": drawn}} | {
-        name: {"test": squares.draw_labels("test", size)[0]} for name, size in sizes.items()
+        name: {part: squares.draw_labels(part, size)[0] for part, size in parts.items()}
+        for name, parts in sizes.items()
     }
 
 
@@ -124,7 +129,7 @@ def validation_rows(size: int) -> list[int]:
 
 
 def draw(
-    output: Path, dataset: str, wanted: dict[str, tuple[str, int | str]], labels: dict[str, np.ndarray]
+    output: Path, dataset: str, wanted: dict[str, tuple[str, int | str | tuple[str, int]]], labels: dict[str, np.ndarray]
 ) -> None:
     for stem, (part, size) in wanted.items():
         y = labels[part]
@@ -132,6 +137,9 @@ def draw(
         seed = f"{dataset}/{part}"
         if size == "val":
             rows = validation_rows(len(y))
+        elif isinstance(size, tuple):
+            among = np.array(validation_rows(len(y)))
+            rows = among[splits.stratified(y[among], size[1], seed)].tolist()
         elif size == "figures":
             rows = splits.per_class(y, 1, seed)
         elif size == "examples":

@@ -72,15 +72,16 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
     reaches one half on the grid, linear between its points; both 0 for a clean error of one half, NaN if it
     is never reached. eps50_published, only in mode grid: see `pagrepro.eps50.published_crossing`.
     mean_radius, of the middles of the brackets, which is no upper bound (unreached ones count as the largest
-    budget). clean_error, final_error (at the
-    largest budget); largest_drop, the largest decrease of error between neighbouring budgets; unreached,
-    share of examples without a success at any budget; forward_passes, backward_passes per example.
-    Mode crossing has no eps50, mean_radius, unreached, and final_error only if it was needed.
+    budget). clean_error, final_error (at the largest budget); largest_drop, the largest decrease of error
+    between neighbouring budgets; unreached, share of examples without a success at any budget;
+    forward_passes, backward_passes per example. Mode crossing has no eps50, mean_radius, unreached, and
+    final_error only if it was needed.
 
     arrays: grid, error (G + 1,), from budget 0 on (error NaN where mode crossing did not look); radius (N,),
     the smallest fooling budget found, infinite if unreached, negative where `signed`; radius_low, radius_high
-    (N,), between which it is, and radius_middle (N,), finite. In mode grid it is a point of the grid; mode crossing has only the bounds.
-    Noise is drawn per batch from the seed and the batch's place, and is the same at every budget.
+    (N,), between which it is, and radius_middle (N,), finite. In mode grid radius is a point of the grid;
+    mode crossing has only the bounds. Noise is drawn per batch from the seed and the batch's place, and is
+    the same at every budget.
     """
     check_range(request.x, request.low, request.high)
     attacked = Attacked(config.attack, request)

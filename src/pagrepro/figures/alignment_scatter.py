@@ -120,6 +120,8 @@ def _panel(axes: Axes, config: Config, panel: Panel, points: pd.DataFrame) -> No
             0.98, 0.02, f"{lost} without a finite value", transform=axes.transAxes, ha="right", fontsize=6
         )
     axes.set_xscale(panel.scale)
+    if panel.scale == "linear":
+        axes.locator_params(axis="x", nbins=4)
     axes.set_ylim(bottom=min(0.0, *finite["alignment"]) if len(finite) else 0.0)
 
 

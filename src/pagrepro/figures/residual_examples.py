@@ -4,6 +4,7 @@ Bigolin Lanfredi et al. (2020), Figures 4, 5 and S1 to S4. Residuals have one sy
 first stored examples of each class are shown: nothing is selected by hand.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
@@ -73,17 +74,22 @@ def draw(config: Config, context: Context) -> FigureResult:
     picks = [_picks(panel, result) if result else [] for panel, result, _ in shown]
     wide = max(2, *(len(pick) for pick in picks))
     heights = [SIZE * len(p.show) + 0.45 if r else 1.0 for p, r, _ in shown]
-    width = SIZE * wide + 0.9
+    # Titles name the data really used, which takes more room than two images.
+    width = max(SIZE * wide + 0.9, 3.4)
     figure = style.figure(width, sum(heights))
     parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, (panel, result, reason), pick in zip(parts, shown, picks, strict=True):
         title = pictures.titled(context, panel.label, [panel.group])
         if result is None:
-            part.suptitle(title.replace("\n", " "), fontsize=8)
+            part.suptitle(_wrapped(title, width), fontsize=8)
             style.unavailable(part.subplots(), reason, wide=int(17 * width))
         else:
-            _panel(part, panel, result, pick, wide, title)
+            _panel(part, panel, result, pick, wide, _wrapped(f"{title}, seed {result.seed}", width))
     return FigureResult(figure)
+
+
+def _wrapped(title: str, width: float) -> str:
+    return "\n".join(textwrap.wrap(title, int(15 * width)))
 
 
 def _picks(panel: Panel, result: Result) -> list[tuple[int, int]]:
@@ -114,7 +120,7 @@ def _panel(
     part: SubFigure, panel: Panel, result: Result, picks: Sequence[tuple[int, int]], wide: int, title: str
 ) -> None:
     labels = result.array("labels").astype(int)
-    part.suptitle(f"{title}, seed {result.seed}".replace("\n", " "), fontsize=8)
+    part.suptitle(title, fontsize=8)
     grid = part.subplots(len(panel.show), wide, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

@@ -52,7 +52,7 @@ def draw(config: Config, context: Context) -> TableResult:
         header += [f"{column.label}: published", f"{column.label}: here"]
     long, lines, notes = [], [], {}
     for row in config.rows:
-        line = [row.label, cells.used(context, row.group)]
+        line, told = [row.label, cells.used(context, row.group)], None
         for column in config.columns:
             if column.label in row.without:
                 line += ["", ""]
@@ -61,7 +61,10 @@ def draw(config: Config, context: Context) -> TableResult:
             cell = cells.measure(context, row.group, column.evaluation, value, column.scale, row.where)
             published = config.published.get(row.label, {}).get(column.label)
             long.append(cells.long_row(row.label, column.label, published, cell, context.tier))
-            line += [cells.number(*cells.split(published), column.digits), cell.text(column.digits)]
+            # A reason is read once per row.
+            text = "not testable" if cell.reason and cell.reason == told else cell.text(column.digits)
+            told = cell.reason or told
+            line += [cells.number(*cells.split(published), column.digits), text]
             if cell.note and not cell.reason:
                 notes[f"{row.label}, {column.label}: {cell.note}"] = None
         lines.append(line)
