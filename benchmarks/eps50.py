@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+import _digits
 from _measure import alternate, bar, note, ratios
 from pagrepro import plugins
-from pagrepro.dataset import to_float
 from pagrepro.request import Measurement, MeasureRequest
 
 NAME = "eps50 with PGD-40 on a grid of 20 budgets"
 
-CLASSES = 10
 STEPS = 40
 GRID = tuple(0.0125 * k for k in range(1, 21))
 FULL = "full grid"
@@ -55,34 +53,9 @@ def measure(request: MeasureRequest, variant: str, steps: int = STEPS) -> Measur
     return module.measure(module.Config(**options(variant, steps)), request)
 
 
-def network(x: torch.Tensor, y: torch.Tensor, epochs: int) -> nn.Module:
-    """A small network fitted briefly to noisy images, so that the examples differ in robustness."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(32 * 4 * 4, 64), nn.ReLU(), nn.Linear(64, CLASSES),
-    ).to(x.device)  # fmt: skip
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(x)).to(x.device).split(128):
-            noisy = (x[rows] + 0.15 * torch.randn_like(x[rows])).clamp(0, 1)
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(model(noisy), y[rows]).backward()
-            optimizer.step()
-    return model.eval().requires_grad_(False)
-
-
 def problem(device: torch.device, n: int, epochs: int) -> MeasureRequest:
-    """The digits of scikit-learn: a fitted network, and n test images."""
-    parts = plugins.instantiate("data", plugins.resolve("data", {"name": "digits"}), {}, 0)
-    x, y = (to_float(parts["train"].x).to(device), parts["train"].y.to(device))
-    test, labels = to_float(parts["test"].x[:n]).to(device), parts["test"].y[:n].to(device)
-    with torch.random.fork_rng(devices=[]):
-        model = network(x, y, epochs)
-    return MeasureRequest(
-        model=model, x=test, y=labels, index=torch.arange(n), classes=CLASSES, seed=0, low=0.0, high=1.0,
-        device=device, batch_size=n,
-    )  # fmt: skip
+    """n test images, and a network fitted briefly to noisy ones, so that the examples differ in robustness."""
+    return _digits.request(_digits.fitted(device, epochs, noise=0.15), *_digits.part("test", device, n))
 
 
 def run(device: torch.device, quick: bool) -> dict:

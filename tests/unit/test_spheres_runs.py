@@ -60,22 +60,33 @@ def test_another_fit_is_noticed(benchmark, method, monkeypatch):
     assert benchmark.error(objective, **SIZE, device=CPU) > 1e-4
 
 
-def made_up(benchmark, pack, side, error=1e-16):
+def made_up(benchmark, pack, side, error=1e-16, start=3.0):
     seconds = {method: {"pack": [pack, 2 * pack], "side by side": [side, 2 * side]} for method in "abc"}
-    return benchmark.rows("small", seconds, dict.fromkeys("abc", error), start=3.0)
+    return benchmark.rows("small", seconds, dict.fromkeys("abc", error), start)
 
 
 def test_starts_are_shared_by_those_who_share_a_process(benchmark):
-    pack, side, each = made_up(benchmark, 1.8, 1.8)[-3:]
+    pack, side, each = made_up(benchmark, 1.8, 0.8)[-3:]
     assert pack["seconds per run"] == pytest.approx(1.5 * 1.8 + 3 / 15)
+    assert side["seconds per run"] == pytest.approx(1.5 * 0.8 + 3 / 15)
     assert each["seconds per run"] == pytest.approx(1.5 * 1.8 + 3)
-    assert pack["ratio"] == side["ratio"] == 1
+    assert pack["ratio"] == 1
+    assert side["lowest"] == pytest.approx((2 * 0.8 + 0.2) / (2 * 1.8 + 0.2))
     assert each["highest"] == pytest.approx((1.8 + 3) / (1.8 + 3 / 15))
 
 
-@pytest.mark.parametrize(("pack", "error", "met"), [(2.1, 1e-16, [True, True]), (2.4, 1e-16, [False, True]),
-                                                    (2.0, 1e-3, [True, False])])  # fmt: skip
-def test_bars(benchmark, pack, error, met):
-    bars = benchmark.bars(made_up(benchmark, pack, 2.0, error))
+@pytest.mark.parametrize(
+    ("start", "error", "met"),
+    [(3.0, 1e-16, [True, True]), (-0.1, 1e-16, [False, True]), (3.0, 1e-3, [True, False])],
+)
+def test_bars(benchmark, start, error, met):
+    """A start that gained time would speak for a process each; how fast stacked networks are is no bar."""
+    bars = benchmark.bars(made_up(benchmark, 2.0, 0.1, error, start))
     assert [bar["met"] for bar in bars] == met
-    assert bars[0]["bar"] == "small: a pack against side by side"
+    assert bars[0]["bar"] == "small: a pack against a process each"
+
+
+def test_the_bar_is_the_share_of_the_time_that_a_process_each_takes(benchmark):
+    (first, _) = benchmark.bars(made_up(benchmark, 2.0, 1.0))
+    shares = [(2 * k + 3 / 15) / (2 * k + 3) for k in (1, 2)]
+    assert first["value"] == pytest.approx(2 / sum(1 / share for share in shares))
