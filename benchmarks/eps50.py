@@ -54,7 +54,7 @@ def measure(request: MeasureRequest, variant: str, steps: int = STEPS) -> Measur
 
 
 def problem(device: torch.device, n: int, epochs: int) -> MeasureRequest:
-    """n test images, and a network fitted briefly to noisy ones, so that the examples differ in robustness."""
+    """n test images, and a network fitted briefly to noisy ones, so that examples differ in robustness."""
     return _digits.request(_digits.fitted(device, epochs, noise=0.15), *_digits.part("test", device, n))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pagrepro import configuration
+
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NAME = "alignment_all_classes"
 CPU = torch.device("cpu")
@@ -107,9 +109,41 @@ def test_eps50_meets_its_bars_and_the_full_grid_would_not(program):
     assert short == [f"{eps50.SEARCH}: {what}" for what in ("passes", "eps50_grid", "curve")]
 
 
+def test_validation_counts_passes_and_compares_them_with_the_training(program, monkeypatch):
+    """Every third epoch, the crossing takes less than the training even if nobody is fooled; times are not
+    judged."""
+    validation = importlib.import_module("validation")
+    monkeypatch.setitem(validation.EVERY, validation.CROSSING, 3)
+    result = validation.run(CPU, quick=True)
+    training, crossing, published = result["rows"]
+    assert training["passes per epoch"] == 3 * 540
+    # One pass for the clean image; per budget two for each step, and three forward: x, end and result.
+    attack = 2 * validation.STEPS + 3
+    assert published["passes per image"] == 1 + len(validation.GRID) * attack
+    assert published["passes ratio"] == pytest.approx(published["passes per image"] * 60 / 1620)
+    assert 1 < crossing["passes per image"] <= 1 + 4 * attack
+    assert crossing["passes ratio"] == pytest.approx(crossing["passes per image"] * 10 / 3 / 1620)
+    assert all(row["seconds"] > 0 for row in result["rows"])
+    assert all(bar["met"] for bar in result["bars"])
+    slow = {**crossing, "passes ratio": 1.1, "time ratio": 1.1}
+    assert [bar["met"] for bar in validation.bars([slow])] == [False, False]
+
+
+def test_validation_is_measured_as_it_is_configured(program):
+    validation = importlib.import_module("validation")
+    root = FOLDER.parent
+    mnist = configuration.read_yaml(root / "config/papers/lanfredi2020.yaml")["settings"]["m"]
+    assert mnist["val_split"] == f"val_{validation.IMAGES['subset']}"
+    assert mnist["val_every"] == validation.EVERY[validation.CROSSING]
+    assert tuple(mnist["grids"]["val"]) == validation.GRID
+    assert mnist["val_steps"] == validation.STEPS
+    assert mnist["about"]["train"] == validation.IMAGES["training"]
+    assert mnist["about"]["val"] == validation.IMAGES["all"]
+
+
 def test_finds_benchmarks_by_file_name_and_refuses_others(program, capsys):
     assert NAME in program.names()
-    assert not {"run", "_measure"} & set(program.names())
+    assert not {"run", "_measure", "_digits"} & set(program.names())
     with pytest.raises(SystemExit):
         program.main(["--only", "no_such_benchmark"])
     assert NAME in capsys.readouterr().err

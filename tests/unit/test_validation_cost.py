@@ -1,0 +1,132 @@
+"""Validation by eps50 never costs more than the training that it selects from, at any tier.
+
+Bigolin Lanfredi et al. (2023), section 3.6. Costs are passes of one image through the network in one
+direction, as in benchmarks/validation.py. Training is counted as plain training (3 passes per image), the
+cheapest, and validation as if no example were ever fooled, the most expensive.
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pagrepro import configuration, expand, plugins, splits
+from pagrepro.expansion import Expansion
+from pagrepro.request import MeasureRequest
+
+ROOT = Path(__file__).parents[2]
+PAPER = "lanfredi2020"
+TRAINING_PASSES = 3
+
+FAMILIES = {"demo": "s q mu m", "mnist": "s q mu m", "small": "s q mu m c", "full": "s q mu m c"}
+CASES = [(tier, family) for tier, families in FAMILIES.items() for family in families.split()]
+
+
+@cache
+def expanded(tier: str) -> Expansion:
+    config = configuration.read_yaml(ROOT / "config/config.yaml") | {"tier": tier}
+    return expand.expand_loaded(configuration.load(config, ROOT), ROOT)
+
+
+def classifiers(tier: str, family: str) -> dict[str, dict[str, Any]]:
+    """Specs by name of a family of data's classifiers. Where the number of images is not known (chest_xray,
+    whose parts are {}), nothing can be computed: left out."""
+    expansion = expanded(tier)
+    groups = [g for name, g in expansion.groups.items() if name.startswith(f"{PAPER}.{family}_")]
+    specs = {member["run"]: expansion.runs[member["run"]].spec for group in groups for member in group.runs}
+    return {
+        name: spec
+        for name, spec in specs.items()
+        if spec["task"]["name"] == "classifier" and spec["dataset"]["parts"] != {}
+    }
+
+
+@cache
+def listed(path: str, size: int) -> int:
+    """Number of rows of an index file."""
+    return len(splits.read_indices(ROOT / path, size))
+
+
+def rows(spec: dict[str, Any], split: dict[str, Any]) -> int:
+    """Number of examples of a resolved split."""
+    size = spec["dataset"]["parts"][split["part"]]
+    if split.get("without"):
+        return size - listed(split["without"], size)
+    return listed(split["indices"], size) if split.get("indices") else size
+
+
+def images_per_epoch(spec: dict[str, Any]) -> int:
+    fit = spec["fit"]
+    assert fit["drop_last"]
+    steps = fit["steps_per_epoch"] or rows(spec, spec["split"]) // fit["batch_size"]
+    return steps * fit["batch_size"]
+
+
+def most_passes(steps: int, budgets: int) -> int:
+    """Per example, if none is ever fooled: the clean image, and for each budget of the bisection the steps
+    (forward and backward), and forward x, the last iterate and the result."""
+    return 1 + math.ceil(math.log2(budgets + 1)) * (2 * steps + 3)
+
+
+def cost(spec: dict[str, Any]) -> tuple[float, float]:
+    """Passes of all validations of a fit, and of its training."""
+    (monitor,) = spec["monitor"]
+    measure = monitor["measure"]
+    assert (measure["name"], measure["mode"]) == ("eps50", "crossing")
+    assert measure["attack"]["drop_fooled"]
+    epochs = spec["fit"]["epochs"]
+    # The last epoch is always measured.
+    validations = math.ceil(epochs / monitor["every"])
+    each = most_passes(measure["attack"]["steps"], len(measure["grid"]))
+    validation = validations * rows(spec, monitor["split"]) * each
+    return validation, epochs * images_per_epoch(spec) * TRAINING_PASSES
+
+
+@pytest.mark.parametrize(("tier", "family"), CASES)
+def test_validation_costs_no_more_than_training(tier, family):
+    specs = classifiers(tier, family)
+    assert specs
+    costs = {name: cost(spec) for name, spec in specs.items()}
+    above = {name: f"{v:.0f} of {t}: {v / t:.2f}" for name, (v, t) in costs.items() if v > t}
+    assert not above
+
+
+@pytest.mark.parametrize("tier", FAMILIES)
+def test_every_classifier_that_validates_is_looked_at(tier):
+    looked_at = {name for family in FAMILIES[tier].split() for name in classifiers(tier, family)}
+    validating = {
+        name
+        for name, run in expanded(tier).runs.items()
+        if any(monitor["measure"]["name"] == "eps50" for monitor in run.spec["monitor"])
+    }
+    unknown = {name for name in validating if expanded(tier).runs[name].spec["dataset"]["parts"] == {}}
+    assert looked_at == validating - unknown
+
+
+def test_all_tiers_are_looked_at():
+    assert set(FAMILIES) == {path.stem for path in (ROOT / "config/tiers").glob("*.yaml")}
+
+
+class Unfooled(torch.nn.Module):
+    """Says class 0, whatever it sees."""
+
+    def forward(self, x):
+        return torch.tensor([1.0, 0.0]) + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("steps", "budgets"), [(3, 6), (3, 12), (5, 13), (2, 20)])
+def test_largest_cost_is_that_of_examples_nobody_fools(steps, budgets):
+    module = plugins.load("evaluations", "eps50")
+    attack = {"name": "pgd", "norm": "linf", "eps": 0, "steps": steps, "step_size": 0.1, "keep": "worst"}
+    grid = [0.01 * k for k in range(1, budgets + 1)]
+    config = module.Config(attack={**attack, "drop_fooled": True}, grid=grid, mode="crossing")
+    x, y = torch.full((4, 1, 2, 2), 0.5), torch.zeros(4, dtype=torch.int64)
+    request = MeasureRequest(
+        model=Unfooled(), x=x, y=y, index=torch.arange(4), classes=2, seed=0, low=0.0, high=1.0,
+        device=x.device, batch_size=3,
+    )  # fmt: skip
+    values = module.measure(config, request).values
+    assert values["forward_passes"] + values["backward_passes"] == most_passes(steps, budgets)
