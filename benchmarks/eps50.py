@@ -1,6 +1,6 @@
 """The budget that fools half of the examples: bisection against the full grid of budgets.
 
-Bigolin Lanfredi et al. (2023), Table 2 (eps50) and Figure S8 (error against eps). The published way attacks
+Bigolin Lanfredi et al. (2020), Table 2 (eps50) and Figure S8 (error against eps). The published way attacks
 all examples at every budget with PGD-40. Here each example bisects for the smallest budget that fools it,
 which gives the whole curve, or the set bisects for the crossing of one half, which gives eps50 alone; and
 examples leave the attack as soon as they are fooled. Success (at any iterate) and noise are the same in all.

@@ -1,6 +1,6 @@
 """Projection of images to the manifold of a conditional GAN: all pairs at once, and one after another.
 
-Bigolin Lanfredi et al. (2023), Eq. 14-16: the same number of Adam iterations for every pair of an image and a
+Bigolin Lanfredi et al. (2020), Eq. 14-16: the same number of Adam iterations for every pair of an image and a
 class. Pairs are independent, so they can be rows of one batch. Compared are the plain loop over images and
 classes, and the loop over classes with all images in a batch; the losses they end in are compared in float64.
 """

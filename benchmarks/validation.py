@@ -1,6 +1,6 @@
 """Validation by eps50 after an epoch, against the epoch itself.
 
-Bigolin Lanfredi et al. (2023), section 3.6: the best epoch is that with the highest eps50 on a validation
+Bigolin Lanfredi et al. (2020), section 3.6: the best epoch is that with the highest eps50 on a validation
 part. The published way attacks all of it at every budget after every epoch. Here a bisection for the crossing
 of one half attacks a subset, and only examples whose answer is not known yet. Proportions, budgets and steps
 are those of MNIST in config/papers/lanfredi2020.yaml: 54,000 training images in an epoch, 6,000 for

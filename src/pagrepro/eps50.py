@@ -1,6 +1,6 @@
 """eps50: the size of perturbation at which half of the examples are misclassified.
 
-Bigolin Lanfredi et al. (2023), Table 2. Error is taken as a function of the budget, nested: an example that
+Bigolin Lanfredi et al. (2020), Table 2. Error is taken as a function of the budget, nested: an example that
 is fooled at one budget is fooled at every larger one. What is fooled is then known from one number per
 example, the smallest budget that fools it, and bisection finds that with few attacks; or, where only the
 crossing of one half is asked for, with few budgets. The published way attacks every example at every budget.

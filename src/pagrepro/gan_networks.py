@@ -1,7 +1,7 @@
 """Class-conditional residual generator and discriminator with spectral normalisation.
 
 The networks of Kavalerov et al. (2021), by way of Brock et al. (2019) and Miyato et al. (2018), which Bigolin
-Lanfredi et al. (2023) use in section 2.3.2: at 32x32 and width 256 a generator of 4.3 million parameters and
+Lanfredi et al. (2020) use in section 2.3.2: at 32x32 and width 256 a generator of 4.3 million parameters and
 a discriminator of four residual blocks. 1x1 shortcuts are applied before upsampling and after pooling,
 where they cost a quarter and give the same.
 """

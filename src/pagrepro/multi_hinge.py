@@ -1,7 +1,7 @@
 """Losses of a class-conditional GAN whose discriminator has K + 1 classes, the last one "made".
 
 Kavalerov, Czaja, Chellappa (2021), "A multi-class hinge loss for conditional GANs", as used by Bigolin
-Lanfredi et al. (2023), section 2.3.2. With scores s_0..s_K and the multi-class hinge of Crammer and Singer
+Lanfredi et al. (2020), section 2.3.2. With scores s_0..s_K and the multi-class hinge of Crammer and Singer
 (2001),
     h(s, t) = max(0, 1 + max_{j != t} s_j - s_t),
     D minimises   mean h(D(x), y) + mean h(D(G(z, y)), K)

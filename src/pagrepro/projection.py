@@ -1,6 +1,6 @@
 """Projection of images to the manifold of a class-conditional generator.
 
-Bigolin Lanfredi et al. (2023), section 2.3.2, Eq. 14-16, in two phases as only their code says. For an
+Bigolin Lanfredi et al. (2020), section 2.3.2, Eq. 14-16, in two phases as only their code says. For an
 image x and a class c, from z = 0,
     L(z) = ||x - G(z, c)||_2^2 / n + lambda ||z||_2^2 / dim(z),
 first with lambda = 0, then, with a new Adam, with lambda. The last iterate is kept; G(z, c) is the

@@ -1,6 +1,6 @@
 """Geometry of the Squares data: a large or a small bright square in the middle of a dark image.
 
-Bigolin Lanfredi et al. (2023), section 4, "Squares". A square of target t has the half side
+Bigolin Lanfredi et al. (2020), section 4, "Squares". A square of target t has the half side
 floor(size / 2 * 0.8 * t); class 0 is the large one (t = 0.8), class 1 the small one (t = 0.5). In images of
 224 pixels the sides are 142 and 88. The data set adds noise to these images; the exact direction from one
 class to the other is the difference of the two.

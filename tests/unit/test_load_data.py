@@ -293,7 +293,7 @@ def test_real_mnist(real):
 
 @pytest.mark.real_data
 def test_real_mnist_3_5(real):
-    """Sizes of Bigolin Lanfredi et al. (2023), Table S1. It prints 53.1 % threes for all three parts, which
+    """Sizes of Bigolin Lanfredi et al. (2020), Table S1. It prints 53.1 % threes for all three parts, which
     is the share in the test part and in all training rows; the drawn validation rows have 52.0 %."""
     dataset = real("mnist_3_5")
     declarations = DECLARED["datasets"]["mnist_3_5"]["splits"]

@@ -1,6 +1,6 @@
 """Validation by eps50 never costs more than the training that it selects from, at any tier.
 
-Bigolin Lanfredi et al. (2023), section 3.6. Costs are passes of one image through the network in one
+Bigolin Lanfredi et al. (2020), section 3.6. Costs are passes of one image through the network in one
 direction, as in benchmarks/validation.py. Training is counted as plain training (3 passes per image), the
 cheapest, and validation as if no example were ever fooled, the most expensive.
 """

@@ -3,7 +3,7 @@
 Rows are drawn in proportion to the classes, from the labels of the official parts. The labels of STL-10 are
 inside an archive of 2.6 GB, so its rows are drawn uniformly: classes are not represented exactly equally.
 
-`<set>_val_<n>` are the validation rows of Bigolin Lanfredi et al. (2023), official code: training rows are
+`<set>_val_<n>` are the validation rows of Bigolin Lanfredi et al. (2020), official code: training rows are
 shuffled by NumPy's old generator with seed 0, and the first tenth is taken. Written in ascending order.
 """
 
@@ -128,9 +128,11 @@ def validation_rows(size: int) -> list[int]:
     return sorted(rows[: size // 10])
 
 
-def draw(
-    output: Path, dataset: str, wanted: dict[str, tuple[str, int | str | tuple[str, int]]], labels: dict[str, np.ndarray]
-) -> None:
+# file stem -> (part, which of its rows)
+Wanted = dict[str, tuple[str, int | str | tuple[str, int]]]
+
+
+def draw(output: Path, dataset: str, wanted: Wanted, labels: dict[str, np.ndarray]) -> None:
     for stem, (part, size) in wanted.items():
         y = labels[part]
         # One seed for all subsets of a part, so that the smaller is part of the larger.

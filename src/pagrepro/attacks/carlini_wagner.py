@@ -1,6 +1,6 @@
 """Smallest L2 perturbation that changes the predicted class (Carlini and Wagner, 2017), by foolbox.
 
-Bigolin Lanfredi et al. (2023), Figure 7, take it as the distance to the decision boundary: confidence 0, nine
+Bigolin Lanfredi et al. (2020), Figure 7, take it as the distance to the decision boundary: confidence 0, nine
 searches for the constant from 1e-3, at most 10,000 steps of Adam at a rate of 0.02 in arctanh space, ended
 early. Their library is no longer kept up; foolbox's implementation has the same constants. Both judge the end
 of a search by the loss of the whole batch, so that an example's result depends a little on its neighbours.

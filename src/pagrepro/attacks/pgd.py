@@ -5,7 +5,7 @@ Each step: x <- clip(x0 + project(x + step * steepest(gradient) - x0)). Differen
 all on purpose: the gradient norm of the L2 step has a floor (a zero gradient gave NaN images there), and
 an L2 start lies in the ball (`start: pixel` is the public one, whose noise ignores eps).
 
-Bigolin Lanfredi et al. (2023): 40 steps of one absolute size, random start, last iterate; budgets
+Bigolin Lanfredi et al. (2020): 40 steps of one absolute size, random start, last iterate; budgets
 there are in units of [-1, 1] (`unit`), and on data that leave [-1, 1] x_adv is clipped to it (`box`).
 """
 

@@ -2,7 +2,7 @@
 
 Start: vertical stripes of +-eps. Every later query sets one square window of the best point so far to x + eps
 or x - eps, per channel, and is kept where the margin z_y - max_{j != y} z_j falls. The side of the window
-follows the share p of the pixels, halved at fixed fractions of the queries. Bigolin Lanfredi et al. (2023)
+follows the share p of the pixels, halved at fixed fractions of the queries. Bigolin Lanfredi et al. (2020)
 use 5,000 queries and p = 0.8 at first.
 
 Own code, because budgets, windows and signs have to be those of each example: the public implementations have

@@ -1,6 +1,6 @@
 """The manifest of chest X-rays: which rows are used, and what is wrong with those that cannot be.
 
-Bigolin Lanfredi et al. (2023), section 4: posterior-anterior (PA) images only; nobody with a lung transplant;
+Bigolin Lanfredi et al. (2020), section 4: posterior-anterior (PA) images only; nobody with a lung transplant;
 no study with several PA images; image and lung function test less than 30 days apart, of several tests the
 closest. Patients, not images, are divided among the parts.
 """

@@ -1,6 +1,6 @@
 """Estimated directions to the other classes beside the true ones, and what moving along them gives.
 
-Bigolin Lanfredi et al. (2023), section 4.1 and Table 1: the cosine of the estimated and the true step from
+Bigolin Lanfredi et al. (2020), section 4.1 and Table 1: the cosine of the estimated and the true step from
 x to the closest example of another class, and the norms of x, of the step, and of where it ends. Pictures
 of the same: Figures 4, 5 and S1-S6. The run that is measured is the one that made the estimate; the model
 itself is not asked.

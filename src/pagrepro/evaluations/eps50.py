@@ -1,6 +1,6 @@
 """The perturbation size at which half of the examples are misclassified, and the error as a function of size.
 
-Bigolin Lanfredi et al. (2023), Table 2 (eps50), Figure S8 (error against eps), and, with `signed`, the
+Bigolin Lanfredi et al. (2020), Table 2 (eps50), Figure S8 (error against eps), and, with `signed`, the
 robustness rho of Theorem 2, which is negative for a misclassified example.
 """
 

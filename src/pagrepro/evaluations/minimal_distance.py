@@ -1,6 +1,6 @@
 """L2 distance from each example to the closest point found that is classified otherwise.
 
-Bigolin Lanfredi et al. (2023), Figure 7: the distances of Carlini and Wagner's attack beside Lemma 1's
+Bigolin Lanfredi et al. (2020), Figure 7: the distances of Carlini and Wagner's attack beside Lemma 1's
 estimate. There a failure of the attack counted as distance 0; here it has no distance.
 """
 

@@ -1,6 +1,6 @@
 """Target directions made by a residual generator: g(x, y') = G(x, y') for the other of two classes.
 
-Bigolin Lanfredi et al. (2023), section 2.3.1, Eq. 10: the estimate of the step from x to the closest example
+Bigolin Lanfredi et al. (2020), section 2.3.1, Eq. 10: the estimate of the step from x to the closest example
 of the other class. In eval mode, at un-augmented x.
 """
 

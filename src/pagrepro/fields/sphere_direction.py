@@ -1,6 +1,6 @@
 """Exact directions on Spheres: g(x, c) = (r_c / |x| - 1) x, to the nearest point of the sphere of class c.
 
-Bigolin Lanfredi et al. (2023), section 4, "Spheres": the residual from one class to the other is radial. The
+Bigolin Lanfredi et al. (2020), section 4, "Spheres": the residual from one class to the other is radial. The
 own class of x is the one whose radius is nearest to |x|; its direction is exactly zero. Nothing depends on a
 row, so fresh and attacked examples can be read.
 """

@@ -1,6 +1,6 @@
 """Exact directions on Squares: g(x, c) = clean square of class c minus clean square of the own class.
 
-Bigolin Lanfredi et al. (2023), section 4, "Squares": only the square changes, the noise stays. The own class
+Bigolin Lanfredi et al. (2020), section 4, "Squares": only the square changes, the noise stays. The own class
 of a row is its label, so attacked examples have the direction of the example they were made from; the
 direction to the own class is exactly zero.
 """

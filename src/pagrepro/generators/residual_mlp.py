@@ -1,6 +1,6 @@
 """Multi-layer perceptron that makes the residual which takes a point to the other class.
 
-Bigolin Lanfredi et al. (2023), section 2.3.1 (Eq. 10) on the Spheres data, supplement A.1: two hidden layers
+Bigolin Lanfredi et al. (2020), section 2.3.1 (Eq. 10) on the Spheres data, supplement A.1: two hidden layers
 of 1000 units. As in their code each has a ReLU followed by a batch norm, and the two classes are two more
 inputs as they are.
 """

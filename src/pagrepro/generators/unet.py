@@ -1,6 +1,6 @@
 """U-net that makes the residual which takes an image to the other class.
 
-Ronneberger et al. (2015) as used by Bigolin Lanfredi et al. (2023), section 2.3.1 (Eq. 10) and supplement
+Ronneberger et al. (2015) as used by Bigolin Lanfredi et al. (2020), section 2.3.1 (Eq. 10) and supplement
 A.1, with what only their code says: two 3x3 convolutions with batch norm and ReLU per block, max-pooling,
 bilinear upsampling followed by a convolution, skip connections, both classes as constant channels at the
 bottleneck. The last convolution has a batch norm and no ReLU, so that residuals are not bounded.

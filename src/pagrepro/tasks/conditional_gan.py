@@ -1,6 +1,6 @@
 """A class-conditional GAN with a multi-class hinge loss, the manifold that images are projected to.
 
-Bigolin Lanfredi et al. (2023), section 2.3.2, who use the network and loss of Kavalerov et al. (2021); the
+Bigolin Lanfredi et al. (2020), section 2.3.2, who use the network and loss of Kavalerov et al. (2021); the
 defaults are the published configuration for images of 32x32. Losses: `multi_hinge.py`; networks:
 `gan_networks.py`.
 """

@@ -1,6 +1,6 @@
 """A generator of residuals that take an example to the other class, trained against a discriminator.
 
-Bigolin Lanfredi et al. (2023), section 2.3.1, Eq. 10-13, for two classes; y' is the other class than y:
+Bigolin Lanfredi et al. (2020), section 2.3.1, Eq. 10-13, for two classes; y' is the other class than y:
     moved = x + G(x, y')
     D minimises   d_real CE(D(x), y) + d_moved CE(D(moved), y)
     G minimises   g CE(D(moved), y') + length mean ||G(x, y')||_2 / sqrt(n).
