@@ -124,10 +124,9 @@ class Monitors:
         direction, _, name = select.partition(":")
         if name not in values:
             raise StateError(f"select: no value {name!r}; there are: {', '.join(values)}")
-        value = float(values[name]) * (1 if direction == "max" else -1)
+        value, sign = float(values[name]), 1 if direction == "max" else -1
         if math.isnan(value):
             return
-        best = None if self.best is None else self.best.value * (1 if direction == "max" else -1)
-        if best is None or value > best or (later and value == best):
-            value = float(values[name])
+        best = self.best
+        if best is None or sign * value > sign * best.value or (later and value == best.value):
             self.best = Best(value, epoch, cpu_copy(weights))

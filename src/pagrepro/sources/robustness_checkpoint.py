@@ -21,6 +21,7 @@ from torch import Tensor
 from pagrepro.errors import DataError
 from pagrepro.models import resnet50
 from pagrepro.options import Strict
+from pagrepro.sources._compare import check_weights
 
 REVISION = 1
 
@@ -71,17 +72,7 @@ def _checked(classifier: dict[str, Tensor], normaliser: dict[str, Tensor], path:
     network = resnet50.Config()
     with torch.device("meta"):  # names and shapes are all that is needed
         wanted = resnet50.build(network, (3, 32, 32), 10).state_dict()
-    missing, extra = sorted(wanted.keys() - classifier.keys()), sorted(classifier.keys() - wanted.keys())
-    if missing or extra:
-        raise DataError(
-            f"{path}: not this ResNet-50; missing keys {missing[:5]}, unexpected keys {extra[:5]}"
-        )
-    for key, value in classifier.items():
-        if value.shape != wanted[key].shape or value.dtype != wanted[key].dtype:
-            raise DataError(
-                f"{path}: {key} is {value.dtype} {tuple(value.shape)},"
-                f" expected {wanted[key].dtype} {tuple(wanted[key].shape)}"
-            )
+    check_weights(classifier, wanted, path, "ResNet-50")
     for key, value in normaliser.items():
         expected = torch.tensor(network.mean if key.endswith("new_mean") else network.std)
         found = value.flatten().float()

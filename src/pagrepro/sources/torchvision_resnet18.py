@@ -13,6 +13,7 @@ from torch import Tensor
 from pagrepro.errors import DataError
 from pagrepro.models import resnet18
 from pagrepro.options import Strict
+from pagrepro.sources._compare import check_weights
 
 REVISION = 1
 
@@ -37,17 +38,7 @@ def convert(config: Config, path: Path) -> dict[str, Tensor]:
     for key in wanted.keys() - weights.keys():
         if key.endswith(COUNTER):
             weights[key] = torch.zeros((), dtype=torch.int64)
-    missing, extra = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
-    if missing or extra:
-        raise DataError(
-            f"{path}: not this ResNet-18; missing keys {missing[:5]}, unexpected keys {extra[:5]}"
-        )
-    for key, value in weights.items():
-        if value.shape != wanted[key].shape or value.dtype != wanted[key].dtype:
-            raise DataError(
-                f"{path}: {key} is {value.dtype} {tuple(value.shape)},"
-                f" expected {wanted[key].dtype} {tuple(wanted[key].shape)}"
-            )
+    check_weights(weights, wanted, path, "ResNet-18")
     return {key: weights[key].detach().clone() for key in wanted}
 
 

@@ -1,8 +1,9 @@
-"""Validation by eps50 never costs more than the training that it selects from, at any tier.
+"""What the tiers of one paper promise: validation cheaper than training, sizes that are those of the specs.
 
-Bigolin Lanfredi et al. (2020), section 3.6. Costs are passes of one image through the network in one
-direction, as in benchmarks/validation.py. Training is counted as plain training (3 passes per image), the
-cheapest, and validation as if no example were ever fooled, the most expensive.
+Bigolin Lanfredi et al. (2020), section 3.6: validation by eps50 never costs more than the training that it
+selects from, at any tier. Costs are passes of one image through the network in one direction, as in
+benchmarks/validation.py. Training is counted as plain training (3 passes per image), the cheapest, and
+validation as if no example were ever fooled, the most expensive.
 """
 
 import math
@@ -86,7 +87,7 @@ def cost(spec: dict[str, Any]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("tier", "family"), CASES)
-def test_validation_costs_no_more_than_training(tier, family):
+def test_tierss_no_more_than_training(tier, family):
     specs = classifiers(tier, family)
     assert specs
     costs = {name: cost(spec) for name, spec in specs.items()}
@@ -130,3 +131,32 @@ def test_largest_cost_is_that_of_examples_nobody_fools(steps, budgets):
     )  # fmt: skip
     values = module.measure(config, request).values
     assert values["forward_passes"] + values["backward_passes"] == most_passes(steps, budgets)
+
+
+# --- what Table S1 says of the runs --------------------------------------------------------------------
+
+
+def facts(tier: str, run: str) -> dict[str, int]:
+    """Sizes as the specs have them: values of an example, and training, validation and test examples."""
+    expansion = expanded(tier)
+    spec, evaluations = (
+        expansion.runs[run].spec,
+        {e: v for (r, e), v in expansion.evaluations.items() if r == run},
+    )
+    measured = (evaluations.get("alignment") or evaluations["similarity"]).spec
+    return {
+        "n": math.prod(spec["dataset"]["shape"]),
+        "train": images_per_epoch(spec) if spec["fit"]["fresh"] else rows(spec, spec["split"]),
+        "val": sum(rows(spec, monitor["split"]) for monitor in spec["monitor"]),
+        "test": rows(measured, measured["split"]),
+    }
+
+
+@pytest.mark.parametrize("tier", FAMILIES)
+def test_sizes_in_labels_are_those_of_the_specs(tier):
+    """They are written by hand in `settings`, and the table of set-ups shows them as what was used."""
+    groups = [f"{family}_baseline" for family in FAMILIES[tier].split()] + ["q32_gan"]
+    for group in groups:
+        for member in expanded(tier).groups[f"{PAPER}.{group}"].runs:
+            found = {key: member["labels"][key] for key in ("n", "train", "val", "test")}
+            assert found == facts(tier, member["run"]), f"{tier}: settings of {member['run']}"
