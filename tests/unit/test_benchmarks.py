@@ -138,7 +138,8 @@ def test_validation_is_measured_as_it_is_configured(program):
     assert tuple(mnist["grids"]["val"]) == validation.GRID
     assert mnist["val_steps"] == validation.STEPS
     assert mnist["about"]["train"] == validation.IMAGES["training"]
-    assert mnist["about"]["val"] == validation.IMAGES["all"]
+    assert mnist["about"]["val"] == validation.IMAGES["subset"]
+    assert sum(validation.IMAGES[part] for part in ("training", "all")) == 60000  # MNIST's training images
 
 
 def test_finds_benchmarks_by_file_name_and_refuses_others(program, capsys):
