@@ -34,7 +34,8 @@ def convert(
     try:
         network.load_state_dict(adapter.convert(config, path))
     except RuntimeError as error:
-        raise DataError(f"{path} does not fit the network {task['model']}: {error}") from None
+        wanted = task.get("model", task.get("network"))
+        raise DataError(f"{path} does not fit the network {wanted}: {error}") from None
     record = run_record(
         name,
         spec,

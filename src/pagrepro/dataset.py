@@ -14,10 +14,12 @@ class Part:
 
     x: (N, *shape) uint8 for images, float32 for data that are not images.
     y: (N,) int64 class indices.
+    mask: (N, *shape) uint8, 1 where the signal is and 0 on the distractor; None where nobody knows.
     """
 
     x: Tensor
     y: Tensor
+    mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y) or self.y.dtype != torch.int64:
@@ -25,6 +27,15 @@ class Part:
                 f"part with x {tuple(self.x.shape)} and y {tuple(self.y.shape)} {self.y.dtype}:"
                 " expected as many labels as examples, labels int64"
             )
+        if self.mask is not None and (self.mask.shape, self.mask.dtype) != (self.x.shape, torch.uint8):
+            raise ValueError(
+                f"part with x {tuple(self.x.shape)} and mask {tuple(self.mask.shape)} {self.mask.dtype}:"
+                " expected a mask of the shape of x, uint8"
+            )
+
+    def rows(self, index: Tensor) -> "Part":
+        """The part with these rows alone; index: (n,) int64."""
+        return Part(self.x[index], self.y[index], None if self.mask is None else self.mask[index])
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Loader:
         return self._runs[name, weights]
 
     def inputs(self, given: dict[str, Any]) -> dict[str, Loaded]:
-        """Runs, fields and measurements by role, as a resolved spec names them."""
+        """Runs, fields, measurements and paths of sources by role, as a resolved spec names them."""
         found: dict[str, Loaded] = {}
         for role, value in given.items():
             if "field" in value:
@@ -54,13 +54,15 @@ class Loader:
                 found[role] = load_result(
                     self.layout, value["run"], value["evaluation"], expected_hash=value["hash"]
                 )
+            elif "source" in value:
+                found[role] = self.layout.source(value["source"], value["filename"])
             else:
                 found[role] = self.run(value["run"], value["weights"], value["hash"])
         return found
 
 
 def input_hashes(spec: dict[str, Any], layout: Layout, run: str | None = None) -> dict[str, Any]:
-    """Content hashes of the weights and fields that a measurement or field is computed from, by role."""
+    """Content hashes of weights, fields and files that a measurement or field is computed from, by role."""
     found: dict[str, Any] = {}
     if run is not None:
         weights = (spec.get("run") or {}).get("weights", "final")
@@ -70,6 +72,9 @@ def input_hashes(spec: dict[str, Any], layout: Layout, run: str | None = None) -
             found[role] = read_json(layout.field_json(given["field"]))["content"]
         elif "evaluation" in given:
             found[role] = _hash_of(layout.result(given["run"], given["evaluation"]))
+        elif "source" in given:
+            path = layout.source(given["source"], given["filename"])
+            found[role] = given["hash"] or _hash_of(path)  # what is downloaded has the declared hash
         else:
             found[role] = _hash_of(layout.weights(given["run"], given["weights"]))
     return found

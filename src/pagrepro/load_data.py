@@ -32,9 +32,10 @@ def needs_files(spec: dict[str, Any]) -> bool:
 def prepare(spec: dict[str, Any], files: dict[str, Path], target: Path) -> None:
     """Convert the files of a data set (role -> path) into one safetensors file, written atomically.
 
-    Tensors are named `<part>.x` (N, *shape) uint8 and `<part>.y` (N,) int64; the header holds the
-    declaration, the files' hashes and the plugin's revisions as JSON. Raises DataError for a missing or
-    changed file and for data that do not match the declaration.
+    Tensors are named `<part>.x` (N, *shape) uint8, `<part>.y` (N,) int64 and, where there are masks,
+    `<part>.mask` (N, *shape) uint8; the header holds the declaration, the files' hashes and the plugin's
+    revisions as JSON. Raises DataError for a missing or changed file and for data that do not match the
+    declaration.
     """
     _check_roles(spec, files)
     for role, path in files.items():
@@ -48,6 +49,8 @@ def prepare(spec: dict[str, Any], files: dict[str, Path], target: Path) -> None:
     tensors = {}
     for name, part in parts.items():
         tensors |= {f"{name}.x": part.x.contiguous(), f"{name}.y": part.y.contiguous()}
+        if part.mask is not None:
+            tensors[f"{name}.mask"] = part.mask.contiguous()
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -98,6 +101,15 @@ def load_split(
     return part.x[index], part.y[index], index
 
 
+def load_mask(dataset: Dataset, spec: dict[str, Any], index: Tensor) -> Tensor | None:
+    """Where the signal is in the examples of a split, (N, *shape) bool, or None for data without masks.
+
+    spec, index: the split as `load_split` takes it, and the rows that it returned.
+    """
+    mask = dataset.parts[spec["part"]].mask
+    return None if mask is None else mask[index].bool()
+
+
 def _check_roles(spec: dict[str, Any], files: dict[str, Path]) -> None:
     """The plugin's SOURCES name its roles; "?" marks those that may be left out."""
     wanted = plugins.constant("data", spec["data"]["name"], "SOURCES", ())
@@ -132,8 +144,9 @@ def _read(spec: dict[str, Any], path: Path) -> dict[str, Part]:
                 f"{path} was made from another declaration; delete it and run prepare_data.py again\n"
                 f"  expected: {_identity(spec)}\n  found:    {found}"
             )
-        names = {key.rpartition(".")[0] for key in file.keys()}  # noqa: SIM118 (safe_open is not a dict)
-        return {n: Part(file.get_tensor(f"{n}.x"), file.get_tensor(f"{n}.y")) for n in sorted(names)}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is not a dict)
+    names = sorted({key.rpartition(".")[0] for key in tensors})
+    return {n: Part(tensors[f"{n}.x"], tensors[f"{n}.y"], tensors.get(f"{n}.mask")) for n in names}
 
 
 def _missing(dataset: str, role: str, path: Path | None, declared: dict[str, Any]) -> str:

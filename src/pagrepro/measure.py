@@ -20,7 +20,7 @@ from pagrepro.errors import UserError
 from pagrepro.finished import keep, kept_folder, restore
 from pagrepro.inputs import Loader, diverged_inputs, input_hashes
 from pagrepro.layout import Layout
-from pagrepro.load_data import load_split
+from pagrepro.load_data import load_mask, load_split
 from pagrepro.provenance import now, provenance
 from pagrepro.replay import ReplayRequest, training_batch
 from pagrepro.request import Measurement, MeasureRequest
@@ -49,6 +49,7 @@ def _measure(spec: dict[str, Any], run: str, loader: Loader) -> Measurement:
     loaded = loader.run(run, given.get("weights", "final"), given.get("hash"))
     dataset = loader.dataset(spec["dataset"])
     x, y, index = load_split(dataset, spec["split"], loader.root)
+    mask = load_mask(dataset, spec["split"], index)
     build, more = MeasureRequest, {}
     if getattr(module, "REPLAYS", False):
         batch = training_batch(loaded.spec, loader.layout, loader.device, loader.root)
@@ -66,6 +67,7 @@ def _measure(spec: dict[str, Any], run: str, loader: Loader) -> Measurement:
         batch_size=spec["batch_size"],
         spec=spec,
         inputs=loader.inputs(spec["inputs"]),
+        mask=None if mask is None else mask.to(loader.device),
         **more,
     )
     with switches():

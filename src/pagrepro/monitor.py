@@ -15,7 +15,7 @@ from pagrepro.dataset import to_float
 from pagrepro.errors import StateError
 from pagrepro.layout import Layout
 from pagrepro.load import freeze, load_inputs
-from pagrepro.load_data import load_dataset, load_split
+from pagrepro.load_data import load_dataset, load_mask, load_split
 from pagrepro.request import MeasureRequest
 from pagrepro.seeding import seed_for
 
@@ -34,6 +34,8 @@ def prepare_measure(
     config = module.Config(**{key: value for key, value in entry["measure"].items() if key != "name"})
     dataset = load_dataset(spec["dataset"], layout)
     x, y, index = load_split(dataset, entry["split"], root)
+    mask = load_mask(dataset, entry["split"], index)
+    mask = None if mask is None else mask.to(device)
     x, y, index = to_float(x).to(device), y.to(device), index.to(device)
     inputs = load_inputs(entry.get("inputs") or {}, layout, device)
     # The same draws at every epoch: values of different epochs are compared.
@@ -42,7 +44,7 @@ def prepare_measure(
     def measure(network: nn.Module) -> dict[str, float]:
         request = MeasureRequest(
             model=network, x=x, y=y, index=index, classes=dataset.classes, seed=seed, low=dataset.low,
-            high=dataset.high, device=device, batch_size=BATCH_SIZE, spec=spec, inputs=inputs,
+            high=dataset.high, device=device, batch_size=BATCH_SIZE, spec=spec, inputs=inputs, mask=mask,
         )  # fmt: skip
         return dict(module.measure(config, request).values)
 

@@ -5,7 +5,7 @@ computed from the sizes of networks, splits and classes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def items(
     """Every job of a tier, as if nothing had been computed yet. What papers share counts for the first."""
     papers = _papers(loaded, expansion)
     rows = _Rows(root)
-    found = [_item(job, papers, weight_bytes, rows) for job in pack.jobs(expansion, loaded)]
+    found = [_item(job, papers, weight_bytes, rows, expansion.runs) for job in pack.jobs(expansion, loaded)]
     found += [Item(a.paper, f"draw_{a.kind}", 1, 1, 0.0, 0.0, 0) for a in expansion.artifacts.values()]
     return found + [Item(paper, "judge_claims", 1, 1, 0.0, 0.0, 0) for paper in expansion.claims]
 
@@ -60,11 +60,17 @@ def _papers(loaded: Configuration, expansion: Expansion) -> dict[Any, str]:
     return found
 
 
-def _item(job: Job, papers: dict[Any, str], weight_bytes: WeightBytes, rows: "_Rows") -> Item:
+def _item(
+    job: Job,
+    papers: dict[Any, str],
+    weight_bytes: WeightBytes,
+    rows: "_Rows",
+    runs: Mapping[str, Run],
+) -> Item:
     first = job.members[0]
     key = (first.run, first.name) if isinstance(first, Evaluation) else first.name
     hours = job.cost.minutes / 60
-    disk = sum(_bytes(member, weight_bytes, rows) for member in job.members)
+    disk = sum(_bytes(member, weight_bytes, rows, runs) for member in job.members)
     return Item(
         papers[key], _rule(job), 1, len(job.members), hours * job.cost.gpus, hours * job.cost.threads, disk
     )
@@ -105,21 +111,26 @@ class _Rows:
         return self.known[path]
 
 
-def _bytes(member: Run | Field | Evaluation, weight_bytes: WeightBytes, rows: _Rows) -> int:
+def _bytes(
+    member: Run | Field | Evaluation, weight_bytes: WeightBytes, rows: _Rows, runs: Mapping[str, Run]
+) -> int:
     """Bytes that stay on disk. Measurements count as nothing: a few numbers per example at most."""
     if isinstance(member, Run):
         return len(run_weights(member.spec)) * weight_bytes(member.spec)
     if isinstance(member, Field):
-        return field_bytes(member.spec, rows.of(member.spec))
+        return field_bytes(member.spec, rows.of(member.spec), runs)
     return 0
 
 
-def field_bytes(spec: dict[str, Any], rows: int) -> int:
+def field_bytes(spec: dict[str, Any], rows: int, runs: Mapping[str, Run] | None = None) -> int:
     """Bytes of a field. A plugin says what it keeps a number for with STORES, a part of ("rows", "classes",
-    "pixels"); one that does not is counted with all three, which is the most."""
+    "pixels", "<role>.<option>"), the last an option of the task of the run (one of `runs`) in a role; one
+    that does not say is counted with the first three."""
     stores = plugins.constant("fields", spec["field"]["name"], "STORES", ("rows", "classes", "pixels"))
     data = spec["dataset"]
     sizes = {"rows": rows, "classes": data["classes"], "pixels": math.prod(data["shape"])}
+    for role, option in (what.split(".") for what in stores if what not in sizes):
+        sizes[f"{role}.{option}"] = runs[spec["inputs"][role]["run"]].spec["task"][option]
     width = 2 if spec["field"].get("dtype") == "float16" else 4
     return width * math.prod(sizes[what] for what in stores)
 

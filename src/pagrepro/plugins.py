@@ -27,7 +27,7 @@ KINDS = (
 # Modules that the statements before `class Config` may import when a plugin is only parsed.
 LIGHT_MODULES = (
     "typing", "pydantic", "pagrepro.options", "pagrepro.statistics", "pagrepro.augment_options",
-    "pagrepro.optimizer_options",
+    "pagrepro.optimizer_options", "pagrepro.denoiser_options",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class LoadedResult:
     arrays: dict[str, np.ndarray]
 
 
-# What an input of a job may be, by its role.
-Loaded = LoadedRun | LoadedField | LoadedResult
+# What an input of a job may be, by its role; a source is given as the path of its file.
+Loaded = LoadedRun | LoadedField | LoadedResult | Path
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class FieldRequest:
 @dataclass(frozen=True)
 class MeasureRequest:
     """A measurement to take. x: (N, *shape) float in [low, high] (None: unbounded); y: (N,) int64;
-    index: (N,) rows of the data set's part; model: eval mode, parameters frozen."""
+    index: (N,) rows of the data set's part; model: eval mode, parameters frozen; mask: (N, *shape) bool,
+    where the signal is, on the device of x, or None for data without masks."""
 
     model: nn.Module
     x: Tensor
@@ -75,6 +77,7 @@ class MeasureRequest:
     batch_size: int
     spec: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Loaded] = field(default_factory=dict)
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)

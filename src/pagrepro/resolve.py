@@ -9,7 +9,7 @@ from pagrepro.configuration import Configuration
 from pagrepro.declare import Declarations, Declared
 from pagrepro.errors import ConfigError
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
-from pagrepro.finished import run_weights
+from pagrepro.input_checks import check_data, check_weights, fitted_on
 from pagrepro.spec import DatasetEntry, spec_hash
 
 
@@ -134,12 +134,13 @@ class Resolver:
             kind = kind.rstrip("?")
             if kind not in given.get(role, {}):
                 raise declared.error(f"inputs.{role}", given.get(role, "nothing"), f"{{{kind}: NAME}}")
-            resolved[role] = self._input(declared, role, kind, given[role], rows)
+            resolved[role] = self._input(declared, role, kind, given[role], rows, chosen)
         return resolved
 
     def _input(
-        self, declared: Declared[Any], role: str, kind: str, given: dict[str, str], rows: dict[str, Any]
-    ) -> dict[str, Any]:
+        self, declared: Declared[Any], role: str, kind: str, given: dict[str, str], rows: dict[str, Any],
+        chosen: dict[str, Any],
+    ) -> dict[str, Any]:  # fmt: skip
         key = f"inputs.{role}.{kind}"
         if kind == "source":
             if given["source"] not in self.catalogue.sources:
@@ -155,31 +156,12 @@ class Resolver:
         if given[kind] not in known:
             raise declared.error(key, given[kind], f"a {kind} that is declared: {_some(list(known))}")
         found = self.get(kind, given[kind])
-        self._check_data(declared, key, kind, found, rows)
+        check_data(declared, key, found, rows, fitted_on(chosen, role))
         if kind == "field":
             return {"field": found.name, "hash": found.hash}
         weights = given.get("weights", "final")
-        _check_weights(declared, f"inputs.{role}.weights", found, weights)
+        check_weights(declared, f"inputs.{role}.weights", found, weights)
         return {"run": found.name, "weights": weights, "hash": found.hash}
-
-    def _check_data(
-        self, declared: Declared[Any], key: str, kind: str, found: Run | Field, rows: dict[str, Any]
-    ) -> None:
-        """A field with values per row is made on the rows it serves; a run takes data of the same form."""
-        mine, theirs = rows["dataset"], found.spec["dataset"]
-        anywhere = kind == "field" and plugins.constant(
-            "fields", found.spec["field"]["name"], "ANY_ROWS", False
-        )
-        if kind == "field" and (mine != theirs or (rows["split"] != found.spec["split"] and not anywhere)):
-            here = f"{mine['name']} ({rows['split']['name']}, data seed {mine['seed']})"
-            there = f"{theirs['name']} ({found.spec['split']['name']}, data seed {theirs['seed']})"
-            raise declared.error(key, f"{found.name}, made on {there}", f"a field made on {here}")
-        form = ("shape", "classes", "low", "high")
-        if kind == "run" and any(mine[k] != theirs[k] for k in form):
-            have = {k: theirs[k] for k in form}
-            raise declared.error(
-                key, f"{found.name} with {have}", f"a run on data with { ({k: mine[k] for k in form}) }"
-            )
 
     # --- runs, fields, evaluations -------------------------------------------------------------
 
@@ -243,13 +225,13 @@ class Resolver:
         declared = self.declared.evaluations[run_name, name]
         t = declared.template
         run = self.get("run", run_name)
-        _check_weights(declared, "weights", run, t.weights)
+        check_weights(declared, "weights", run, t.weights)
         dataset = t.dataset or self.declared.runs[run_name].template.dataset
         rows = {
             "dataset": self._dataset(declared, dataset, run.spec["seed"]),
             "split": self._split(declared, dataset, t.split),
         }
-        self._check_data(declared, "dataset", "run", run, rows)
+        check_data(declared, "dataset", run, rows)
         spec = {
             "measure": t.measure, **rows, "seed": t.seed, "batch_size": t.batch_size,
             "run": {"hash": run.hash, "weights": t.weights},
@@ -287,13 +269,6 @@ class Resolver:
         if first != name:
             self.out.aliases[name] = first
         return first
-
-
-def _check_weights(declared: Declared[Any], key: str, run: Run, weights: str) -> None:
-    """The weights asked for are among those the run writes."""
-    allowed = run_weights(run.spec)
-    if weights not in allowed:
-        raise declared.error(key, weights, f"weights that {run.name} writes: {', '.join(allowed)}")
 
 
 def _some(names: list[str], most: int = 12) -> str:

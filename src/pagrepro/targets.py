@@ -77,7 +77,7 @@ class Files:
         self.used_datasets = self._used_datasets()
         self.downloads = sorted(
             {s for name in self.used_datasets for s in self._entry(name).sources.values()}
-            | self._run_sources()
+            | self._input_sources()
         )
 
     def _entry(self, dataset: str) -> Any:
@@ -88,8 +88,13 @@ class Files:
         specs += [x.spec for x in self.expansion.evaluations.values()]
         return sorted({spec["dataset"]["name"] for spec in specs})
 
-    def _run_sources(self) -> set[str]:
-        given = (i for run in self.expansion.runs.values() for i in run.spec["inputs"].values())
+    def _input_sources(self) -> set[str]:
+        jobs = (
+            *self.expansion.runs.values(),
+            *self.expansion.fields.values(),
+            *self.expansion.evaluations.values(),
+        )
+        given = (i for job in jobs for i in job.spec["inputs"].values())
         return {i["source"] for i in given if "source" in i}
 
     # --- data

@@ -435,7 +435,17 @@ def intervals() -> Cases:
 
 
 # Modules beside this one, each with `FINGERPRINTS` of its area.
-AREAS = ("fingerprints_alignment", "fingerprints_attacks", "fingerprints_data", "fingerprints_generators")
+AREAS = (
+    "fingerprints_alignment",
+    "fingerprints_attacks",
+    "fingerprints_data",
+    "fingerprints_denoisers",
+    "fingerprints_distractor",
+    "fingerprints_generators",
+    "fingerprints_manifold",
+    "fingerprints_objectives",
+    "fingerprints_similarity",
+)
 
 FINGERPRINTS: dict[str, Callable[[], Cases]] = {
     "attacks.pgd": pgd,
@@ -482,7 +492,17 @@ for area in AREAS:
 
 def wanted() -> set[str]:
     """Every plugin of a numeric kind, and the shared modules that have a fingerprint of their own."""
-    modules = {"augment", "fit", "gradients", "schedule", "seeding", "splits", "statistics"}
+    modules = {
+        "augment",
+        "fit",
+        "gradients",
+        "image_noise",
+        "schedule",
+        "score",
+        "seeding",
+        "splits",
+        "statistics",
+    }
     return modules | {f"{kind}.{name}" for kind in NUMERIC_KINDS for name in plugins.names(kind)}
 
 

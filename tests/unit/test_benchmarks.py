@@ -142,6 +142,20 @@ def test_validation_is_measured_as_it_is_configured(program):
     assert sum(validation.IMAGES[part] for part in ("training", "all")) == 60000  # MNIST's training images
 
 
+def test_tangent_spaces_are_the_same_every_way(program):
+    """Times are not judged."""
+    spaces = importlib.import_module("tangent_spaces")
+    result = spaces.run(CPU, quick=True)
+    forward, _, backward = result["rows"]
+    assert [row["variant"] for row in result["rows"]] == list(spaces.VARIANTS)
+    assert backward["time ratio"] == 1
+    assert all(row["error"] < spaces.ERROR_LIMIT and row["seconds"] > 0 for row in result["rows"])
+    wrong = {**forward, "error": 1e-9, "time ratio": 0.06}
+    assert [bar["met"] for bar in spaces.bars([wrong])] == [False, False]
+    right = {**forward, "error": 1e-11, "time ratio": 0.05}
+    assert [bar["met"] for bar in spaces.bars([right])] == [True, True]
+
+
 def test_finds_benchmarks_by_file_name_and_refuses_others(program, capsys):
     assert NAME in program.names()
     assert not {"run", "_measure", "_digits"} & set(program.names())

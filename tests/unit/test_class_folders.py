@@ -4,6 +4,7 @@ import gzip
 import io
 import tarfile
 
+import numpy as np
 import pytest
 from official_files import (
     add,
@@ -66,6 +67,53 @@ def test_class_order_and_grey_images(tmp_path, contents):
     assert parts["train"].x.shape == (4, 1, 4, 5)
     assert parts["train"].y.tolist() == [0, 0, 1, 1]
     assert parts["train"].x[2, 0, 0, 0] == 99
+
+
+# --- one part, other sizes ------------------------------------------------------------------------
+
+
+def test_the_folder_of_a_single_part_may_be_missing(tmp_path, contents):
+    """`<class>/<file>`, with whatever above; a file outside of class folders is none of the images."""
+    one = {file.partition("/")[2]: content for file, content in contents.items() if file.startswith("test/")}
+    one["readme.png"] = png(7)
+    config = image_folder.Config(parts=("val",))
+    for top in ("", "val/", "ILSVRC2012/val/"):
+        folder = as_folder(tmp_path / f"images{len(top)}", {top + file: image for file, image in one.items()})
+        packed = as_archive(tmp_path / f"{len(top)}.tar.gz", one, top=top)
+        if top:
+            (folder / top / "readme.png").unlink()
+            (folder / "readme.png").write_bytes(png(7))
+        for origin in (folder, packed) if not top else (folder,):
+            parts = image_folder.build(config, {"images": origin}, 0)
+            assert parts.keys() == {"val"}
+            assert parts["val"].x[:, 0, 0, 0].tolist() == [60, 70, 40, 50]
+            assert parts["val"].y.tolist() == [0, 0, 1, 1]
+    with pytest.raises(DataError, match="has no images in <class>/<file>"):
+        image_folder.build(config, {"images": as_folder(tmp_path / "none", {"a.png": png(1)})}, 0)
+
+
+@pytest.mark.parametrize("size", [(20, 13), (13, 20), (9, 9), (31, 10)])
+@pytest.mark.parametrize("form", [(12, 9), (12, None), (None, 9)])
+def test_images_are_resized_and_cropped_as_torchvision_does(tmp_path, size, form):
+    from torchvision import transforms
+
+    pixels = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), np.uint8)
+    resize, crop = form
+    steps = [transforms.Resize(resize)] if resize else []
+    steps += [transforms.CenterCrop(crop)] if crop else []
+    expected = np.asarray(transforms.Compose(steps)(Image.fromarray(pixels))).transpose(2, 0, 1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    folder = as_folder(tmp_path / "i", {f"{c}/1.png": file.getvalue() for c in ("a", "b")})
+    config = image_folder.Config(parts=("val",), resize=resize, crop=crop)
+    part = image_folder.build(config, {"images": folder}, 0)["val"]
+    assert np.array_equal(part.x[0].numpy(), expected)
+
+
+def test_images_too_small_for_the_crop_are_named(tmp_path, contents):
+    config = image_folder.Config(crop=5)
+    with pytest.raises(DataError, match=r"train/cat/0.png: 5x4 pixels, too few for a crop of 5"):
+        image_folder.build(config, {"images": as_folder(tmp_path / "i", contents)}, 0)
 
 
 ORDER = [

@@ -182,6 +182,15 @@ def test_resnet18_is_torchvisions_on_normalised_images(imagenet_like):
     torch.testing.assert_close(frozen(x), expected)
 
 
+@pytest.mark.parametrize("side", [64, 224])
+def test_resnet18_without_normalisation_is_torchvisions(imagenet_like, side):
+    """The networks on ImageNet-64: the stem and classes of ImageNet, images in [0, 1] as they are."""
+    model = make("resnet18", (3, side, side), 1000, mean=[0], std=[1]).eval()
+    model.network.load_state_dict(imagenet_like.state_dict())
+    x = torch.rand(2, 3, side, side)
+    assert torch.equal(model(x), imagenet_like(x))
+
+
 def test_one_channel_is_repeated_and_three_are_taken():
     model = make("resnet18", (1, 28, 28), 2, bn="frozen", single_logit=True)
     x = torch.rand(2, 1, 28, 28)

@@ -211,7 +211,7 @@ def test_cifar10_runs_no_code_of_the_file(tmp_path, protocol):
 @pytest.mark.parametrize(
     "call", [b"cbuiltins\neval\n", b"cos\nsystem\n", b"cnumpy\nload\n", b"cnumpy\nndarray.tofile\n"]
 )
-def test_unpickler_allows_three_names_only(call):
+def test_unpickler_allows_data_only(call):
     with pytest.raises(DataError, match="which data do not need"):
         cifar10.unpickle(call + b"(S'1'\ntR.", "here")
 

@@ -1,4 +1,4 @@
-"""Residual generators and conditional GANs in the real loop: resumed anywhere, they end in the same bits."""
+"""Generators and autoencoders in the real loop: resumed anywhere, they end in the same bits."""
 
 import json
 import subprocess
@@ -32,9 +32,11 @@ TASKS = {
         "unit": 0.5,
     },
     "conditional_gan": {"width": 4, "latent": 3, "blocks": 2, "halvings": 1, "pad_to": 8},
+    "autoencoder": {"network": "small_conv", "width": 3, "latent": 2, "variational": True},
 }
+GENERATORS = ("residual_generator", "conditional_gan")
 CASES = [("residual_generator", name) for name in OPTIMIZERS]
-CASES += [("conditional_gan", name) for name in OPTIMIZERS]
+CASES += [("conditional_gan", name) for name in OPTIMIZERS] + [("autoencoder", "adam")]
 
 
 class Killed(BaseException):
@@ -114,10 +116,11 @@ def test_resumed_fit_ends_in_the_same_bits(tmp_path, task, optimizer):
             assert torch.equal(tensor, found[name][key]), f"{name}: {key}"
     first, last = weights["epoch_001.safetensors"], weights["model.safetensors"]
     moved = [key for key in last if not torch.equal(first[key], last[key])]
-    assert {key.split(".")[0] for key in moved} == {"generator", "discriminator"}
+    parts_moved = {"generator", "discriminator"} if task in GENERATORS else {"model"}
+    assert {key.split(".")[0] for key in moved} == parts_moved
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", GENERATORS)
 def test_finished_runs_load_as_generators(tmp_path, task):
     layout, content = Layout(tmp_path), spec(task)
     record = run(layout, content, FitOptions())
@@ -136,6 +139,18 @@ def test_finished_runs_load_as_generators(tmp_path, task):
         else:
             made = model(torch.randn(2, model.latent), torch.tensor([0, 2]))
             assert 0 <= made.min() < made.max() <= 1
+        assert made.shape == (2, 1, 7, 6)
+
+
+def test_finished_runs_load_as_autoencoders(tmp_path):
+    layout, content = Layout(tmp_path), spec("autoencoder")
+    record = run(layout, content, FitOptions())
+    assert {"loss", "reconstruction", "divergence", "gradient_norm"} <= record["metrics"].keys()
+    for which in ("final", "ema", "best"):
+        model = load_run(layout, RUN, which).model
+        assert not model.training
+        made = model(torch.rand(2, 1, 7, 6))
+        assert 0 <= made.min() < made.max() <= 1
         assert made.shape == (2, 1, 7, 6)
 
 
@@ -172,7 +187,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import torch
 from test_generator_tasks import FitOptions, Layout, Path, load_run, run, spec
 from pagrepro.projection import project
-for task in ("residual_generator", "conditional_gan"):
+for task in ("autoencoder", "residual_generator", "conditional_gan"):
     layout = Layout(Path({str(tmp_path)!r}) / task)
     run(layout, spec(task), FitOptions(save_every_steps=2))
 project(load_run(layout, "run").model, torch.rand(2, 1, 7, 6), torch.tensor([0, 1]), 0.1, 2, 2)

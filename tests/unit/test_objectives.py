@@ -376,6 +376,44 @@ def test_adversarial_training_updates_statistics_once_and_restores_modes():
     assert model[4].num_batches_tracked == 1 + 3 + 1
 
 
+def test_adversarial_training_draws_a_budget_for_every_batch():
+    model, batch = smooth_convnet().eval(), make_batch()
+    budgets = [0.5, 1, 4]
+    attack = {"name": "pgd", "norm": "l2", "eps": 9, "steps": 2, "relative_step": 2, "box": "none"}
+    function = objective("adversarial_training", attack=attack, budgets=budgets)
+    inputs, seen = [], []
+    model.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach()))
+    for seed in range(40):
+        terms = function(model, batch, generator(seed))
+        sizes = (inputs[-1] - batch.x).flatten(1).norm(dim=1)
+        # Two steps of the length of the budget end on its sphere, or inside; a smaller budget's never.
+        budget = next(b for b in budgets if sizes.max() <= b * (1 + 1e-9))
+        assert sizes.max() > 0.8 * budget
+        seen.append(budget)
+        assert torch.equal(terms["loss"], function(model, batch, generator(seed))["loss"])
+    assert all(5 <= seen.count(b) <= 25 for b in budgets)  # 13 expected
+
+
+def test_adversarial_training_draws_nothing_for_its_own_budget():
+    """A list of one draws before the starts; without a list the starts come first, as they always did."""
+    model, batch = smooth_convnet(), make_batch()
+    plain = objective("adversarial_training", attack=ATTACK)(model, batch, generator())["loss"]
+    attack = plugins.instantiate("attacks", plugins.resolve("attacks", ATTACK))
+    x_adv = attack.perturb(model.eval(), batch.x, batch.y, generator())
+    expected = F.cross_entropy(model.train()(x_adv), batch.y, reduction="none")
+    assert torch.equal(plain, expected)
+    source = generator()
+    torch.randint(1, (), generator=source)
+    x_adv = attack.perturb(model.eval(), batch.x, batch.y, source)
+    listed = objective("adversarial_training", attack=ATTACK, budgets=["8/255"])(
+        model.train(), batch, generator()
+    )
+    assert torch.equal(listed["loss"], F.cross_entropy(model(x_adv), batch.y, reduction="none"))
+    for budgets in ([], [-1]):
+        with pytest.raises(ValueError, match="budgets"):
+            objective("adversarial_training", attack=ATTACK, budgets=budgets)
+
+
 def test_adversarial_training_on_unbounded_data():
     torch.manual_seed(0)
     model = nn.Linear(2, 2).double()

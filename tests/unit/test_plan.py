@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny import Tiny
@@ -66,6 +67,14 @@ def test_disk_of_a_field_follows_what_it_stores(monkeypatch, stores, bytes_):
     monkeypatch.setattr(plugins, "constant", lambda kind, name, key, default: stores)
     assert plan.field_bytes(field_spec(), 7) == bytes_
     assert plan.field_bytes(field_spec(dtype="float16"), 7) == bytes_ // 2
+
+
+def test_disk_of_a_field_follows_an_option_of_the_run_it_is_made_from(monkeypatch):
+    run = SimpleNamespace(spec={"task": {"name": "autoencoder", "latent": 12}})
+    spec = field_spec() | {"inputs": {"autoencoder": {"run": "ae", "weights": "final", "hash": "h"}}}
+    stores = ("rows", "autoencoder.latent", "pixels")
+    monkeypatch.setattr(plugins, "constant", lambda kind, name, key, default: stores)
+    assert plan.field_bytes(spec, 7, {"ae": run}) == 7 * 12 * 48 * 4
 
 
 def test_field_that_says_nothing_counts_as_the_most(monkeypatch):

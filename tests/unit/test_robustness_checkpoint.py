@@ -1,6 +1,7 @@
 """The adapter of public checkpoints: the right tensors come out, and nothing in the file is executed."""
 
 import collections
+import hashlib
 import io
 import pickle
 import struct
@@ -9,8 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from pagrepro import plugins
+from pagrepro.convert import convert
 from pagrepro.errors import DataError
+from pagrepro.layout import Layout
+from pagrepro.load import load_run
 from pagrepro.models import resnet50
 from pagrepro.sources import robustness_checkpoint as adapter
 
@@ -142,7 +148,13 @@ def without(weights, key):
     return {k: v for k, v in weights.items() if k != key}
 
 
+def light(weights):
+    """The same names and shapes in a small file: every filter is one number, of stride zero."""
+    return {k: v.flatten()[0].clone().expand(v.shape) if v.dim() == 4 else v for k, v in weights.items()}
+
+
 def test_other_networks_and_damage_are_refused(weights, tmp_path):
+    weights = light(weights)
     linear = weights["linear.weight"]
     normaliser = "module.normalizer.new_mean"
     cases = {
@@ -183,3 +195,80 @@ def test_unreadable_files_name_themselves(tmp_path):
         archive.writestr("script/constants.pkl", b"")  # what tells TorchScript from a checkpoint
     with pytest.raises(DataError, match="TorchScript"):
         adapter.read_inert(script)
+
+
+# --- ImageNet ResNet-18 ----------------------------------------------------------------------------------
+
+IMAGENET = adapter.Config(network="imagenet_resnet18")
+
+
+@pytest.fixture(scope="module")
+def original():
+    """torchvision's network, no vector of batch normalisation all zeros or ones."""
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    network = resnet18(weights=None).eval()
+    for key, value in network.state_dict().items():
+        if "bn" in key and value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    return network
+
+
+def imagenet_checkpoint(weights, **changes):
+    """As `checkpoint`, with ImageNet's normalisation; the copy shares its storage, as in a live module."""
+    content = checkpoint(weights)
+    for key in content["model"]:
+        if key.endswith(("new_mean", "new_std")):
+            values = [0.485, 0.456, 0.406] if key.endswith("new_mean") else [0.229, 0.224, 0.225]
+            content["model"][key] = torch.tensor(values).view(3, 1, 1)
+    content["model"].update(changes)
+    return content
+
+
+def test_converted_imagenet_run_has_the_logits_of_the_original(original, tmp_path):
+    """By task `external`, from a file in the layout of the public ones: images in [0, 1] go in."""
+    layout = Layout(tmp_path / "results", tmp_path / "resources")
+    path = layout.source("s", "resnet18_l2_eps3.ckpt")
+    path.parent.mkdir(parents=True)
+    WITNESS.clear()
+    save(imagenet_checkpoint(original.state_dict()), path)
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    task = {
+        "name": "external", "model": {"name": "resnet18"},
+        "adapter": {"name": "robustness_checkpoint", "network": "imagenet_resnet18"},
+    }  # fmt: skip
+    spec = {
+        "task": plugins.resolve("tasks", task), "seed": 0, "fit": None,
+        "dataset": {"name": "imagenet", "shape": [3, 224, 224], "classes": 1000},
+        "inputs": {"file": {"source": "s", "filename": path.name, "hash": digest}},
+    }  # fmt: skip
+    convert(spec, "r", layout, {}, torch.device("cpu"))
+    assert WITNESS == []
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    found = load_run(layout, "r").model(x)
+    torch.testing.assert_close(found, original((x - mean) / std).detach())
+    assert found.shape == (2, 1000)
+
+
+def test_imagenet_weights_of_another_form_are_refused(original, tmp_path):
+    std = torch.full((3, 1, 1), 0.25)
+    content = imagenet_checkpoint(light(original.state_dict()), **{"module.normalizer.new_std": std})
+    path = save(content, tmp_path / "file.pt")
+    with pytest.raises(DataError, match=r"new_std is \[0.25, 0.25, 0.25\], the network's is \[0.229"):
+        adapter.convert(IMAGENET, path)
+    with pytest.raises(DataError, match=r"not this ResNet-50; missing keys.*unexpected keys \['fc\."):
+        adapter.convert(adapter.Config(), path)
+
+
+def test_public_imagenet_models_are_declared():
+    """Ten sources, each named as its file; none is used before somebody writes a hash."""
+    sources = yaml.safe_load((Path(__file__).parents[2] / "config" / "datasets.yaml").read_text())["sources"]
+    budgets = ("0", "0.01", "0.03", "0.05", "0.1", "0.25", "0.5", "1", "3", "5")
+    found = {key for key in sources if key.startswith("imagenet_resnet18_l2_eps")}
+    assert found == {f"imagenet_resnet18_l2_eps{eps}" for eps in budgets}
+    for key in found:
+        entry = sources[key]
+        assert entry["filename"] == f"{key.removeprefix('imagenet_')}.ckpt"
+        assert entry["urls"][0].endswith(f"/robust-imagenet-models/resolve/main/{entry['filename']}")

@@ -1,7 +1,8 @@
 """Draw the index files of config/splits/ again. They are in the repository; this is where they come from.
 
 Rows are drawn in proportion to the classes, from the labels of the official parts. The labels of STL-10 are
-inside an archive of 2.6 GB, so its rows are drawn uniformly: classes are not represented exactly equally.
+inside an archive of 2.6 GB, and ImageNet's are its user's, so their rows are drawn uniformly: classes are not
+represented exactly equally.
 
 `<set>_val_<n>` are the validation rows of Bigolin Lanfredi et al. (2020), official code: training rows are
 shuffled by NumPy's old generator with seed 0, and the first tenth is taken. Written in ascending order.
@@ -18,7 +19,8 @@ from pagrepro import script, splits
 from pagrepro.errors import DataError
 
 # file stem -> (part, number of rows); "figures" are one image per class, in class order; "examples" some of
-# each class; "val" the validation rows of a training part, ("val", n) some of these.
+# each class; "val" the validation rows of a training part, ("val", n) some of these; a range or list:
+# these.
 DIGITS = {
     "digits_test_200": ("test", 200),
     "digits_test_100": ("test", 100),
@@ -69,9 +71,17 @@ CIFAR = {
     "cifar10_examples": ("test", "examples"),
     "cifar10_val_5000": ("train", "val"),
     "cifar10_val_1000": ("train", ("val", 1000)),
+    # Srinivas et al. (2023), official code: the first test images; those of Figure 1, then the first.
+    "cifar10_first_2000": ("test", range(2000)),
+    "cifar10_first_1000": ("test", range(1000)),
+    "cifar10_first_25": ("test", range(25)),
+    "cifar10_figure1": ("test", [7908, 2649, 6748, 821, *range(12)]),
 }
 STL = {"stl10_test_1000": 1000, "stl10_figures": 20}
 STL_TEST = 8000
+# The two differ in the order of their rows. file stem -> part that the seed is of.
+IMAGENET = {"imagenet_val": "imagenet/val", "imagenet64_val": "imagenet64/val"}
+IMAGENET_VAL = 50000
 
 
 def digits_labels() -> dict[str, np.ndarray]:
@@ -129,7 +139,7 @@ def validation_rows(size: int) -> list[int]:
 
 
 # file stem -> (part, which of its rows)
-Wanted = dict[str, tuple[str, int | str | tuple[str, int]]]
+Wanted = dict[str, tuple[str, int | str | tuple[str, int] | range | list[int]]]
 
 
 def draw(output: Path, dataset: str, wanted: Wanted, labels: dict[str, np.ndarray]) -> None:
@@ -137,7 +147,9 @@ def draw(output: Path, dataset: str, wanted: Wanted, labels: dict[str, np.ndarra
         y = labels[part]
         # One seed for all subsets of a part, so that the smaller is part of the larger.
         seed = f"{dataset}/{part}"
-        if size == "val":
+        if isinstance(size, range | list):
+            rows = list(size)
+        elif size == "val":
             rows = validation_rows(len(y))
         elif isinstance(size, tuple):
             among = np.array(validation_rows(len(y)))
@@ -171,6 +183,10 @@ if __name__ == "__main__":
             draw(args.output, name, SYNTHETIC[name], labels)
         for stem, size in STL.items():
             splits.write_indices(args.output / f"{stem}.txt", splits.uniform(STL_TEST, size, "stl10/test"))
+        for stem, seed in IMAGENET.items():
+            for size in (1000, 100):
+                rows = splits.uniform(IMAGENET_VAL, size, seed)
+                splits.write_indices(args.output / f"{stem}_{size}.txt", rows)
         if args.offline_dir:
             mnist = mnist_labels(args.offline_dir)
             draw(args.output, "mnist", MNIST, mnist)

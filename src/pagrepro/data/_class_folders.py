@@ -1,8 +1,9 @@
-"""Images in class folders, `<part>/<class>/<file>`, in a directory or a tar archive."""
+"""Images in class folders, `<part>/<class>/<file>` or `<class>/<file>`, in a directory or a tar archive."""
 
 import csv
 import gzip
 import io
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,17 +20,32 @@ REVISION = 1
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
+@dataclass(frozen=True)
+class Form:
+    """What an image becomes: grey (1) or colour (3); its shorter side `resize` pixels (bilinear); the middle
+    square of `crop` pixels. None: left as it is."""
+
+    channels: int
+    resize: int | None = None
+    crop: int | None = None
+
+
 def read_parts(
-    origins: dict[str, Path], orders: dict[str, Path | None], classes: tuple[str, ...] | None, channels: int
+    origins: dict[str, Path],
+    orders: dict[str, Path | None],
+    classes: tuple[str, ...] | None,
+    form: Form,
+    part_folders: bool = True,
 ) -> dict[str, Part]:
     """Parts (x: (N, channels, H, W) uint8, y: (N,) int64) from the directory or archive of each part.
 
     Class indices are positions in `classes`, by default the folder names of the first part in alphabetical
-    order. Rows follow the part's order file, or go by class and file name. Raises DataError, naming the
-    file, for a missing part, a single class, an unknown class, images that cannot be read or differ in size,
-    and an order file that does not fit.
+    order. Rows follow the part's order file, or go by class and file name. Without `part_folders`, everything
+    in <class>/<file> belongs to the one part there is. Raises DataError, naming the file, for a missing part,
+    a single class, an unknown class, images that cannot be read or differ in size, and an order file that
+    does not fit.
     """
-    contents = {part: _read(origin, part) for part, origin in origins.items()}
+    contents = {part: _read(origin, part, part_folders) for part, origin in origins.items()}
     first = next(iter(contents))
     names = classes or tuple(sorted({_class(file) for file in contents[first]}))
     if len(names) < 2:
@@ -40,7 +56,7 @@ def read_parts(
         order = orders.get(part)
         files = _ordered(images, names, order, origins[part]) if order else _by_class(images, names)
         size = tuple(parts[first].x.shape[1:]) if parts else None
-        x = _stack(files, images, channels, origins[part], size)
+        x = _stack(files, images, form, origins[part], size)
         parts[part] = Part(torch.from_numpy(x), torch.tensor([names.index(_class(file)) for file in files]))
     return parts
 
@@ -49,14 +65,15 @@ def _class(file: str) -> str:
     return file.split("/")[1]
 
 
-def _read(origin: Path, part: str) -> dict[str, bytes]:
-    """`<part>/<class>/<file>` -> content; folders above the part are ignored, and so are hidden files."""
+def _read(origin: Path, part: str, part_folders: bool) -> dict[str, bytes]:
+    """`<part>/<class>/<file>` -> content; folders above are ignored, and so are hidden files."""
     if not origin.exists():
         raise DataError(f"{origin} does not exist")
     images: dict[str, bytes] = {}
     with damaged(origin):
         for path, content in files_in(origin):
-            steps = PurePosixPath(path).parts[-3:]
+            steps = PurePosixPath(path).parts
+            steps = steps[-3:] if part_folders else (part, *steps[-2:])
             if len(steps) < 3 or steps[0] != part or steps[2].startswith("."):
                 continue
             file = "/".join(steps)
@@ -64,7 +81,7 @@ def _read(origin: Path, part: str) -> dict[str, bytes]:
                 raise DataError(f"{origin} has {file} more than once")
             images[file] = content()
     if not images:
-        raise DataError(f"{origin} has no images in {part}/<class>/<file>")
+        raise DataError(f"{origin} has no images in {f'{part}/' if part_folders else ''}<class>/<file>")
     return images
 
 
@@ -100,12 +117,13 @@ def _ordered(images: dict[str, bytes], names: tuple[str, ...], order: Path, orig
 
 
 def _stack(
-    files: list[str], images: dict[str, bytes], channels: int, origin: Path, size: tuple[int, ...] | None
+    files: list[str], images: dict[str, bytes], form: Form, origin: Path, size: tuple[int, ...] | None
 ) -> np.ndarray:
     """(N, channels, H, W) uint8; all images as large as the first (`size`, where another part set it)."""
     stacked: np.ndarray | None = None
     for row, file in enumerate(files):
-        image = _decode(images[file], channels, f"{origin}: {file}")
+        # Files are let go as they are decoded: ImageNet's are 7 GB.
+        image = _decode(images.pop(file), form, f"{origin}: {file}")
         size = size or image.shape
         if image.shape != size:
             raise DataError(f"{origin}: {file} has (height, width) {image.shape[1:]}, others {size[1:]}")
@@ -115,12 +133,29 @@ def _stack(
     return stacked
 
 
-def _decode(content: bytes, channels: int, where: str) -> np.ndarray:
+def _decode(content: bytes, form: Form, where: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.mode not in MODES:
                 raise DataError(f"{where} has pixels of form {image.mode}; 8-bit grey or colour is needed")
-            pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+            pixels = np.asarray(_resized(image.convert("RGB" if form.channels == 3 else "L"), form, where))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{where} cannot be read as an image: {error}") from error
-    return pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
+    return pixels.reshape(*pixels.shape[:2], form.channels).transpose(2, 0, 1)
+
+
+def _resized(image: Image.Image, form: Form, where: str) -> Image.Image:
+    """As torchvision's `Resize` and `CenterCrop` do it on Pillow's images."""
+    if form.resize is not None:
+        short, long = sorted(image.size)
+        longer = int(form.resize * long / short)
+        size = (form.resize, longer) if image.width == short else (longer, form.resize)
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    if form.crop is not None:
+        if min(image.size) < form.crop:
+            raise DataError(
+                f"{where}: {image.width}x{image.height} pixels, too few for a crop of {form.crop}"
+            )
+        left, top = (round((side - form.crop) / 2) for side in image.size)
+        image = image.crop((left, top, left + form.crop, top + form.crop))
+    return image

@@ -1,5 +1,7 @@
 """Some classes of a data set as a data set of their own."""
 
+from dataclasses import replace
+
 import torch
 
 from pagrepro.dataset import Part
@@ -21,10 +23,11 @@ def keep_classes(parts: dict[str, Part], classes: tuple[int, ...] | None) -> dic
     for name, part in parts.items():
         position = torch.full((max(*classes, int(part.y.max())) + 1,), -1)
         position[list(classes)] = torch.arange(len(classes))
-        y = position[part.y]
-        rows = (y >= 0).nonzero().flatten()
-        missing = set(range(len(classes))) - set(y[rows].tolist())
+        rows = (position[part.y] >= 0).nonzero().flatten()
+        chosen = part.rows(rows)
+        y = position[chosen.y]
+        missing = set(range(len(classes))) - set(y.tolist())
         if missing:
             raise DataError(f"option classes: part {name} has no class {[classes[i] for i in missing]}")
-        kept[name] = Part(part.x[rows], y[rows])
+        kept[name] = replace(chosen, y=y)
     return kept

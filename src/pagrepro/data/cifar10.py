@@ -4,15 +4,12 @@ The archive holds pickles written by Python 2. They are read by an unpickler tha
 lists, numbers, byte strings and numpy arrays, and nothing else: no code of a file is ever run.
 """
 
-import io
-import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from pagrepro.data._archive import read_members
+from pagrepro.data._archive import read_members, unpickle
 from pagrepro.dataset import Part
 from pagrepro.errors import DataError
 from pagrepro.options import Strict
@@ -22,15 +19,6 @@ REVISION = 1
 SOURCES = ("archive",)
 
 BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
-
-# The function numpy names in pickles of arrays; its module was renamed in numpy 2.
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
 
 
 class Config(Strict):
@@ -60,29 +48,3 @@ def _batch(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{where}: expected `labels`, a list of {len(data)} numbers")
     # One row of `data`: 1024 red, 1024 green, 1024 blue values, each row by row.
     return data.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
-
-
-class _DataUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data do not need")
-        return _ALLOWED[module, name]
-
-
-def unpickle(content: bytes, where: str) -> Any:
-    """Read a pickle of plain data written by Python 2; text comes back as bytes.
-
-    Raises DataError, with `where` in its message, for everything that is not plain data.
-    """
-    try:
-        return _DataUnpickler(io.BytesIO(content), encoding="bytes").load()
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        IndexError,
-        KeyError,
-        AttributeError,
-    ) as error:
-        raise DataError(f"{where} is refused: {error or type(error).__name__}") from error

@@ -7,7 +7,7 @@ its decoder; another decoder may differ by a level.
 from pathlib import Path
 from typing import Literal
 
-from pagrepro.data._class_folders import read_parts
+from pagrepro.data._class_folders import Form, read_parts
 from pagrepro.dataset import Part
 from pagrepro.options import Strict
 
@@ -32,4 +32,4 @@ def build(config: Config, files: dict[str, Path], seed: int) -> dict[str, Part]:
     """
     origins = {part: files[part] for part in ("train", "test")}
     orders = {part: files.get(f"{part}_order") for part in origins}
-    return read_parts(origins, orders, config.class_folders, config.channels)
+    return read_parts(origins, orders, config.class_folders, Form(config.channels))

@@ -8,6 +8,9 @@ channels inside; nothing is resized. In their public code "batch normalisation o
 Their code for two-class sets normalises images in [-1, 1] by ImageNet's mean m and deviation s without
 mapping them to [0, 1] first. On images in [0, 1] that is mean (1 + m) / 2 and deviation s / 2: `mean:
 [0.7425, 0.728, 0.703]`, `std: [0.1145, 0.112, 0.1125]`. The defaults are m and s themselves.
+
+The ImageNet-64 networks of Srinivas, Bordt and Lakkaraju (2023) take 64x64 images in [0, 1] as they are,
+without a normalisation: `mean: [0]`, `std: [1]`.
 """
 
 from typing import Literal

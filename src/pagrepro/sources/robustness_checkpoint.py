@@ -1,25 +1,29 @@
-"""Checkpoints of the MadryLab `robustness` library (CIFAR-10 ResNet-50), read without executing them.
+"""Checkpoints of the MadryLab `robustness` library, read without executing them: its CIFAR-10 ResNet-50, and
+the ImageNet ResNet-18 of Salman et al. (2020, "robust-models-transfer").
 
-These files were saved by torch 1.1 with dill: a pickle that may call any function of any module when it
-is loaded. Here it is read by an unpickler that knows dictionaries and tensors; whatever else the file names
-becomes an inert placeholder, never an import.
+These files were saved with dill, the older ones by torch 1.1: a pickle that may call any function of any
+module when it is loaded. Here it is read by an unpickler that knows dictionaries and tensors; whatever else
+the file names becomes an inert placeholder, never an import.
 
-Inside, under "model" (older: "state_dict"): the classifier as `module.model.<key>`, the same weights again
-as `module.attacker.model.<key>`, and the normalisation as `module[.attacker].normalize[r].new_mean/new_std`.
+Inside, under "model" (older: "state_dict"): the classifier as `module.model.<key>`, the same weights again as
+`module.attacker.model.<key>`, and the normalisation as `module[.attacker].normalize[r].new_mean/new_std`. The
+keys of the ResNet-18 are torchvision's.
 """
 
 import collections
 import pickle
 import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pagrepro.errors import DataError
-from pagrepro.models import resnet50
+from pagrepro.models import resnet18, resnet50
 from pagrepro.options import Strict
 from pagrepro.sources._compare import check_weights
 
@@ -31,11 +35,31 @@ NORMALISER = re.compile(r"module\.(attacker\.)?normalizer?\.(new_mean|new_std)")
 
 
 class Config(Strict):
-    """The network is `models/resnet50.py` with its defaults; there is nothing to choose."""
+    """network: `models/resnet50.py` for the 10 classes of CIFAR-10, or `models/resnet18.py` for the 1,000 of
+    ImageNet; both with their default normalisation."""
+
+    network: Literal["cifar_resnet50", "imagenet_resnet18"] = "cifar_resnet50"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that weights are for. prefix: what its names of weights have before those in the file."""
+
+    label: str
+    model: ModuleType
+    shape: tuple[int, ...]
+    classes: int
+    prefix: str = ""
+
+
+NETWORKS = {
+    "cifar_resnet50": Network("ResNet-50", resnet50, (3, 32, 32), 10),
+    "imagenet_resnet18": Network("ResNet-18", resnet18, (3, 224, 224), 1000, "network."),
+}
 
 
 def convert(config: Config, path: Path) -> dict[str, Tensor]:
-    """State dict of `models/resnet50.py` (3 channels, 10 classes) from a checkpoint file.
+    """State dict of the network (see `Config`) from a checkpoint file.
 
     Raises DataError when the file is not such a checkpoint: another structure, values that are not tensors,
     keys or shapes other than the network's, a second copy that differs, or another normalisation.
@@ -52,7 +76,7 @@ def convert(config: Config, path: Path) -> dict[str, Tensor]:
         copy.keys() == classifier.keys() and all(torch.equal(copy[k], classifier[k]) for k in copy)
     ):
         raise DataError(f"{path}: the attacker's copy of the classifier differs from the classifier")
-    return _checked(classifier, normaliser, path)
+    return _checked(NETWORKS[config.network], classifier, normaliser, path)
 
 
 def _state_dict(checkpoint: Any, path: Path) -> dict[str, Tensor]:
@@ -67,18 +91,21 @@ def _state_dict(checkpoint: Any, path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _checked(classifier: dict[str, Tensor], normaliser: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _checked(
+    network: Network, classifier: dict[str, Tensor], normaliser: dict[str, Tensor], path: Path
+) -> dict[str, Tensor]:
     """The state dict, after its keys, shapes and normalisation were compared with the network's."""
-    network = resnet50.Config()
+    options = network.model.Config()
+    found = {network.prefix + key: value for key, value in classifier.items()}
     with torch.device("meta"):  # names and shapes are all that is needed
-        wanted = resnet50.build(network, (3, 32, 32), 10).state_dict()
-    check_weights(classifier, wanted, path, "ResNet-50")
+        wanted = network.model.build(options, network.shape, network.classes).state_dict()
+    check_weights(found, wanted, path, network.label)
     for key, value in normaliser.items():
-        expected = torch.tensor(network.mean if key.endswith("new_mean") else network.std)
-        found = value.flatten().float()
-        if found.shape != expected.shape or not torch.allclose(found, expected, rtol=0, atol=1e-4):
-            raise DataError(f"{path}: {key} is {found.tolist()}, the network's is {expected.tolist()}")
-    return {key: value.clone(memory_format=torch.contiguous_format) for key, value in classifier.items()}
+        expected = torch.tensor(options.mean if key.endswith("new_mean") else options.std)
+        stored = value.flatten().float()
+        if stored.shape != expected.shape or not torch.allclose(stored, expected, rtol=0, atol=1e-4):
+            raise DataError(f"{path}: {key} is {stored.tolist()}, the network's is {expected.tolist()}")
+    return {key: value.clone(memory_format=torch.contiguous_format) for key, value in found.items()}
 
 
 # --- reading without executing ---------------------------------------------------------------

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pagrepro.errors import DataError
 from pagrepro.models import resnet18
 from pagrepro.options import Strict
 from pagrepro.sources._compare import check_weights
+from pagrepro.sources._weights_only import read_tensors
 
 REVISION = 1
 
@@ -32,7 +32,7 @@ def convert(config: Config, path: Path) -> dict[str, Tensor]:
     Raises DataError when the file is no state dict, or one of another network. Counters of batch
     normalisation, which older files lack, are 0 then; no output depends on them.
     """
-    weights = {PREFIX + key: value for key, value in _read(path).items()}
+    weights = {PREFIX + key: value for key, value in read_tensors(path).items()}
     with torch.device("meta"):  # names and shapes are all that is needed
         wanted = resnet18.build(resnet18.Config(), (3, 224, 224), CLASSES).state_dict()
     for key in wanted.keys() - weights.keys():
@@ -40,18 +40,3 @@ def convert(config: Config, path: Path) -> dict[str, Tensor]:
             weights[key] = torch.zeros((), dtype=torch.int64)
     check_weights(weights, wanted, path, "ResNet-18")
     return {key: weights[key].detach().clone() for key in wanted}
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The dictionary of tensors in the file."""
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except Exception as error:  # a damaged or hostile file may fail anywhere in its reading
-        raise DataError(
-            f"{path}: cannot be read as a file of weights ({type(error).__name__}: {error})"
-        ) from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise DataError(f"{path}: not a dictionary of tensors")
-    return found

@@ -1,0 +1,293 @@
+"""Sensitivity, accuracy and alignment of gradients over the strength of an objective, one column per
+objective.
+
+Srinivas et al. (2023), Figure 2 (both rows) and Figure 3 (the lower row alone). Upper row: change of the
+output by noise on and off the data manifold. Lower row: accuracy at the left axis, alignment at the right
+one. Lines are means over seeds, bands go from the smallest to the largest seed. Ours besides: the three
+regimes of section 5, found from the means (`pagrepro.regimes`), and curves read off published figures,
+pale and dashed.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
+
+from pagrepro import regimes, sweeps
+from pagrepro.artifact import FigureResult
+from pagrepro.figures import _curves as curves
+from pagrepro.figures import _pictures as pictures
+from pagrepro.figures import _style as style
+from pagrepro.options import Number, Strict
+from pagrepro.results import Context
+from pagrepro.sweeps import Sweep
+
+REVISION = 1
+
+
+class Quantity(Strict):
+    """A value of a measurement; array: its per-example array, by which images are counted (without it,
+    the one of the value's name); label: how an axis calls it."""
+
+    evaluation: str
+    value: str
+    label: str = ""
+    array: str | None = None
+
+
+class Published(Strict):
+    """A curve read off a published figure: x are strengths."""
+
+    x: tuple[Number, ...]
+    y: tuple[Number, ...]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> "Published":
+        if len(self.x) != len(self.y):
+            raise ValueError(f"as many x as y, found {len(self.x)} and {len(self.y)}")
+        return self
+
+
+class Column(Strict):
+    """xlabel: what the strength is; scale: `categorical` puts strengths at equal distances; published: curves
+    by quantity, `alignment` being that of the first quantity of `alignment`."""
+
+    label: str
+    group: str
+    xlabel: str = "strength"
+    scale: Literal["log", "categorical"] = "log"
+    published: dict[Literal["on", "off", "accuracy", "alignment"], Published] = {}
+
+
+class Config(Strict):
+    """rows: which of the two rows; strength: numeric label of the runs; on, off, accuracy: quantities;
+    alignment: the first of these that a group has is drawn, under its own label; sensitivity: how the
+    upper row calls on and off; drop: accuracy that an accurate network may lack of the best one
+    (regimes)."""
+
+    columns: tuple[Column, ...] = Field(min_length=1)
+    rows: tuple[Literal["sensitivity", "alignment"], ...] = Field(("sensitivity", "alignment"), min_length=1)
+    strength: str = "strength"
+    on: Quantity = Quantity(evaluation="sensitivity", value="on", label="on the manifold")
+    off: Quantity = Quantity(evaluation="sensitivity", value="off", label="off the manifold")
+    accuracy: Quantity = Quantity(evaluation="clean", value="accuracy", label="accuracy", array="correct")
+    alignment: tuple[Quantity, ...] = Field(min_length=1)
+    sensitivity: str = "L1 change of the softmax"
+    drop: Number = Field(0.10, gt=0)
+
+
+COLOURS = {"on": style.GREEN, "off": style.VERMILION, "accuracy": style.BLUE, "alignment": style.ORANGE}
+PUBLISHED = "published (read off)"
+SHADES = {regimes.WEAK: "#f2f2f2", regimes.ALIGNED: "#fff3c4", regimes.EXCESSIVE: "#e3e3e3"}
+FRAME = [
+    "objective", "run", "seed", "status", "strength", "on", "off", "accuracy", "alignment", "measure",
+    "regime",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What one column shows. points: one row per run; measure: the alignment that is drawn, None where
+    there is none; substitute: it is not the first of the configuration; reasons: quantity -> why it
+    cannot be had; x: places of the strengths on the axis."""
+
+    column: Column
+    points: pd.DataFrame
+    sweep: Sweep | None
+    measure: Quantity | None
+    substitute: bool
+    reasons: dict[str, str]
+    found: regimes.Regimes | None
+    x: np.ndarray
+
+    def has(self, quantity: str) -> bool:
+        return self.sweep is not None and bool(np.isfinite(self.sweep.values[quantity]).any())
+
+    @property
+    def logarithmic(self) -> bool:
+        return self.column.scale == "log"
+
+
+def draw(config: Config, context: Context) -> FigureResult:
+    """Frame: one row per run; `measure` says which alignment it is. Raises DataError when a run lacks the
+    label of the strength."""
+    wide, high = len(config.columns), len(config.rows)
+    figure = style.figure(2.7 * wide + 0.9, 1.9 * high + 1.0)
+    grid = figure.subplots(high, wide, squeeze=False)
+    drawn = [_column(config, context, column) for column in config.columns]
+    for line, here in zip(grid.T, drawn, strict=True):
+        for axes, row in zip(line, config.rows, strict=True):
+            _sensitivity(axes, config, here) if row == "sensitivity" else _alignment(axes, config, here)
+            axes.set_xlabel(here.column.xlabel if axes is line[-1] and here.sweep is not None else "")
+        _name_regimes(line[0], here)
+        title = pictures.titled(context, here.column.label, [here.column.group])
+        line[0].set_title(title, pad=6 if here.found is None else 19)
+    _legend(figure)
+    figure.supxlabel(_counts(config, context, drawn), fontsize=6.5)
+    return FigureResult(figure, pd.concat([_frame(here) for here in drawn], ignore_index=True)[FRAME])
+
+
+def _column(config: Config, context: Context, column: Column) -> _Drawn:
+    upper, lower = "sensitivity" in config.rows, "alignment" in config.rows
+    wanted = {"on": config.on, "off": config.off} if upper else {}
+    reasons = {name: context.reason(column.group, q.evaluation) for name, q in wanted.items()}
+    wanted["accuracy"] = config.accuracy
+    reasons["accuracy"] = context.reason(column.group, config.accuracy.evaluation)
+    measure = None
+    if lower:
+        why = [context.reason(column.group, q.evaluation) for q in config.alignment]
+        measure = next((q for q, reason in zip(config.alignment, why) if not reason), None)
+        reasons["alignment"] = None if measure else why[0]
+    if measure:
+        wanted["alignment"] = measure
+    measured = {name: (q.evaluation, q.value) for name, q in wanted.items()}
+    points = sweeps.points(context, column.group, measured, config.strength)
+    points = points.reindex(columns=["run", "seed", "status", "strength", *COLOURS])
+    sweep = sweeps.from_points(points, list(COLOURS)) if len(points) else None
+    strengths = np.zeros(0) if sweep is None else sweep.strengths
+    x = strengths if column.scale == "log" else np.arange(len(strengths), dtype=float)
+    found = None
+    if sweep is not None and np.isfinite(sweep.values["on"]).any() and np.isfinite(sweep.values["off"]).any():
+        found = regimes.find(*(sweep.mean(name) for name in COLOURS), drop=config.drop)
+    told = {name: reason for name, reason in reasons.items() if reason}
+    return _Drawn(column, points, sweep, measure, measure != config.alignment[0], told, found, x)
+
+
+def _sensitivity(axes: Axes, config: Config, here: _Drawn) -> None:
+    if not (here.has("on") or here.has("off")):
+        style.unavailable(axes, here.reasons.get("on") or here.reasons.get("off") or "")
+        return
+    _shade(axes, here)
+    told = [here.column.published[name].y for name in ("on", "off") if name in here.column.published]
+    ours = [here.sweep.values[name] for name in ("on", "off") if here.has(name)]
+    pale = curves.axis_apart(axes, told, ours, PUBLISHED)
+    for order, (name, quantity) in enumerate((("on", config.on), ("off", config.off))):
+        _curve(axes, here, name, quantity.label or name, order, pale)
+    _axis(axes, here)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel(config.sensitivity)
+    if pale is not axes:
+        pale.set_ylim(bottom=0)
+
+
+def _alignment(axes: Axes, config: Config, here: _Drawn) -> None:
+    if not (here.has("accuracy") or here.has("alignment")):
+        style.unavailable(axes, here.reasons.get("accuracy") or here.reasons.get("alignment") or "")
+        return
+    _shade(axes, here)
+    _curve(axes, here, "accuracy", config.accuracy.label or "accuracy", 0)
+    _axis(axes, here)
+    axes.set_ylim(0, 1.05)
+    axes.set_ylabel(config.accuracy.label or "accuracy", color=style.BLUE)
+    if not here.has("alignment"):
+        what = "not testable" if "alignment" in here.reasons else "not finished yet"
+        axes.text(0.02, 0.03, f"alignment: {what}", transform=axes.transAxes, fontsize=6)
+        return
+    right = axes.twinx()
+    right.spines["right"].set_visible(True)
+    _curve(right, here, "alignment", "alignment of gradients", 1)
+    right.set_ylabel(here.measure.label or here.measure.value, color=style.ORANGE)
+    right.margins(y=0.12)
+
+
+def _curve(
+    axes: Axes, here: _Drawn, name: str, label: str, order: int, published_axes: Axes | None = None
+) -> None:
+    """Our curve, and the published one where it is of the same quantity (a substitute is another one)."""
+    if here.has(name):
+        curves.band(axes, here.x, here.sweep.values[name], COLOURS[name], label, order)
+    published = here.column.published.get(name)
+    if published is None or (name == "alignment" and here.substitute):
+        return
+    x, y = (np.array(values, float) for values in (published.x, published.y))
+    if not here.logarithmic:
+        at = {strength: place for strength, place in zip(here.sweep.strengths, here.x)}
+        kept = np.isin(x, here.sweep.strengths)
+        x, y = np.array([at[strength] for strength in x[kept]]), y[kept]
+    pale = published_axes or axes
+    pale.plot(x, y, color=COLOURS[name], ls=(0, (4, 2)), lw=0.9, alpha=0.55, zorder=1, label=PUBLISHED)
+
+
+def _axis(axes: Axes, here: _Drawn) -> None:
+    if here.logarithmic:
+        curves.logarithmic(axes, here.sweep.strengths)
+    else:
+        names = [f"{strength:.3g}" for strength in here.sweep.strengths]
+        axes.set_xticks(here.x, names, rotation=45 if len(names) > 6 else 0)
+
+
+def _stripes(here: _Drawn) -> list[tuple[str, float, float]]:
+    """(regime, left end, right end) on the axis."""
+    if here.found is None:
+        return []
+    ends = curves.edges(here.x, here.logarithmic)
+    return [(name, ends[first], ends[last + 1]) for name, first, last in here.found.pieces()]
+
+
+def _shade(axes: Axes, here: _Drawn) -> None:
+    for name, left, right in _stripes(here):
+        axes.axvspan(left, right, color=SHADES[name], lw=0, zorder=0)
+
+
+def _name_regimes(axes: Axes, here: _Drawn) -> None:
+    """The name of each regime once, above its longest stripe."""
+    axes.get_xlim()  # sets limits that are still to be found
+    longest: dict[str, tuple[float, float]] = {}
+    for name, left, right in _stripes(here):
+        a, b = axes.transData.transform([(left, 0), (right, 0)])[:, 0]
+        if b - a > longest.get(name, (0, 0))[0]:
+            longest[name] = (b - a, axes.transAxes.inverted().transform(((a + b) / 2, 0))[0])
+    for name, (_, middle) in longest.items():
+        # The narrow one above the others.
+        height = 1.07 if name == regimes.ALIGNED else 1.01
+        axes.text(middle, height, name, transform=axes.transAxes, ha="center", va="bottom", fontsize=6)
+
+
+def _legend(figure: Figure) -> None:
+    seen = {}
+    for axes in figure.axes:
+        seen |= {label: line for line, label in zip(*axes.get_legend_handles_labels())}
+    if PUBLISHED in seen:
+        seen[PUBLISHED] = seen.pop(PUBLISHED)
+    if seen:
+        figure.legend(list(seen.values()), list(seen), loc="outside upper center", ncols=min(len(seen), 5))
+
+
+def _counts(config: Config, context: Context, drawn: list[_Drawn]) -> str:
+    """Numbers of seeds, and of images that each quantity was measured on."""
+    seeds = [len(here.sweep.seeds) for here in drawn if here.sweep is not None]
+    if not seeds:
+        return ""
+    few, many = min(seeds), max(seeds)
+    words = [f"{few} seed{'s' * (few != 1)}" if few == many else f"{few} to {many} seeds"]
+    for name, quantity in (("on", config.on), ("accuracy", config.accuracy), ("alignment", None)):
+        for here in drawn:
+            measure = quantity or here.measure
+            count = _images(context, here, measure) if measure and here.has(name) else None
+            if count:
+                words.append(f"{count:,} images ({'on and off the manifold' if name == 'on' else name})")
+                break
+    return "; ".join(words) + "; bands from the smallest to the largest seed"
+
+
+def _images(context: Context, here: _Drawn, quantity: Quantity) -> int | None:
+    """How many images the first run was measured on, by its per-example array; None where there is none."""
+    result = next(iter(context.results(here.column.group, quantity.evaluation)), None)
+    array = quantity.array or quantity.value
+    return len(result.array(array)) if result is not None and array in result.arrays else None
+
+
+def _frame(here: _Drawn) -> pd.DataFrame:
+    names = (
+        here.found.names if here.found else ("",) * (0 if here.sweep is None else len(here.sweep.strengths))
+    )
+    by_strength = dict(zip([] if here.sweep is None else here.sweep.strengths, names))
+    return here.points.assign(
+        objective=here.column.label,
+        measure=(here.measure.label or here.measure.value) if here.measure else "",
+        regime=[by_strength[strength] for strength in here.points["strength"]],
+    )

@@ -1,0 +1,68 @@
+"""Whether an input suits the one who asks for it: data, range, weights. Torch-free."""
+
+from typing import Any
+
+from pagrepro import plugins
+from pagrepro.declare import Declared
+from pagrepro.expansion import Field, Run
+from pagrepro.finished import run_weights
+
+FORM = ("shape", "classes", "low", "high")
+RANGE = ("low", "high")
+
+# What `fitted_on` gives for a run that has to be fitted on the very data of the field.
+OWN = ""
+
+
+def fitted_on(chosen: dict[str, Any], role: str) -> str | None:
+    """The data set that the run of a role has to be fitted on: a name, OWN for that of the field itself, None
+    where any of the same form will do.
+
+    chosen: the part of a spec that names plugins. A field names such roles in SAME_DATA; its option
+    `fitted_on` names another data set than its own.
+    """
+    field = chosen.get("field")
+    if field is None or role not in plugins.constant("fields", field["name"], "SAME_DATA", ()):
+        return None
+    return field.get("fitted_on") or OWN
+
+
+def check_data(
+    declared: Declared[Any], key: str, found: Run | Field, rows: dict[str, Any], fitted: str | None = None
+) -> None:
+    """Raise ConfigError unless an input suits `rows`, a data set and a split.
+
+    A field with values per row is made on the rows it serves; a run takes data of the same form. fitted: what
+    `fitted_on` gives; a run on a data set of that name need only have the same range of values.
+    """
+    if isinstance(found, Field):
+        _check_rows(declared, key, found, rows)
+        return
+    mine, theirs = rows["dataset"], found.spec["dataset"]
+    there = f"{found.name}, fitted on {theirs['name']}"
+    if fitted == OWN and mine != theirs:
+        raise declared.error(
+            key, there, f"a run fitted on {mine['name']}; or `fitted_on: {theirs['name']}`, if it is meant"
+        )
+    if fitted and theirs["name"] != fitted:
+        raise declared.error(key, there, f"a run fitted on {fitted} (fitted_on)")
+    form = RANGE if fitted else FORM
+    if any(mine[k] != theirs[k] for k in form):
+        have, wanted = ({k: data[k] for k in form} for data in (theirs, mine))
+        raise declared.error(key, f"{found.name} with {have}", f"a run on data with {wanted}")
+
+
+def _check_rows(declared: Declared[Any], key: str, found: Field, rows: dict[str, Any]) -> None:
+    mine, theirs = rows["dataset"], found.spec["dataset"]
+    anywhere = plugins.constant("fields", found.spec["field"]["name"], "ANY_ROWS", False)
+    if mine != theirs or (rows["split"] != found.spec["split"] and not anywhere):
+        here = f"{mine['name']} ({rows['split']['name']}, data seed {mine['seed']})"
+        there = f"{theirs['name']} ({found.spec['split']['name']}, data seed {theirs['seed']})"
+        raise declared.error(key, f"{found.name}, made on {there}", f"a field made on {here}")
+
+
+def check_weights(declared: Declared[Any], key: str, run: Run, weights: str) -> None:
+    """Raise ConfigError unless the weights asked for are among those the run writes."""
+    allowed = run_weights(run.spec)
+    if weights not in allowed:
+        raise declared.error(key, weights, f"weights that {run.name} writes: {', '.join(allowed)}")
