@@ -8,17 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pagrepro import plugins
+from pagrepro import argument, plugins
 from pagrepro.configuration import Configuration
-from pagrepro.errors import ConfigError, UserError
+from pagrepro.errors import ConfigError
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
 from pagrepro.finished import run_weights
 from pagrepro.spec import Cost, PackDeclaration, canonical_json, matches
 
 MODULES = {"train": "fit", "field": "make_field", "evaluate": "measure"}
-
-# Linux takes at most 128 KiB in one command-line argument, and Snakemake passes a job's command as one.
-MAX_ARGUMENT = 120_000
 
 
 @dataclass(frozen=True)
@@ -54,18 +51,9 @@ def member_json(stage: str, member: Run | Field | Evaluation) -> dict[str, Any]:
 
 def job_json(job: Job) -> str:
     """The `--spec` argument of a job's script."""
-    return checked_length(
+    return argument.packed(
         job.name, canonical_json([member_json(job.stage, member) for member in job.members])
     )
-
-
-def checked_length(what: str, text: str) -> str:
-    """`text`, if it fits into one command-line argument; otherwise a UserError."""
-    if len(text) > MAX_ARGUMENT:
-        raise UserError(
-            f"{what}: its spec has {len(text)} characters, at most {MAX_ARGUMENT} fit into one command"
-        )
-    return text
 
 
 def shape_of(member: Run | Field) -> tuple[str, ...]:
@@ -176,9 +164,10 @@ def _evaluation_jobs(
     for pack in (p for p in packs if p.stage == "evaluate"):
         for depth in sorted({depth for _, depth in suites}):
             runs = [run for run, d in suites if d == depth and _wanted(pack, owners[run])]
-            for number, chunk in enumerate(_evaluation_chunks([suites.pop((run, depth)) for run in runs])):
+            for number, chunk in enumerate(_chunks(runs, pack.size)):
                 suffix = f"{number}" if depth == 0 else f"{number}_depth{depth}"
-                found.append(_pack_job("evaluate", pack, suffix, chunk))
+                members = [member for run in chunk for member in suites.pop((run, depth))]
+                found.append(_pack_job("evaluate", pack, suffix, members))
     for (run, _), members in suites.items():
         cost = Cost(
             minutes=sum(m.cost.minutes for m in members), memory_mb=max(m.cost.memory_mb for m in members),
@@ -191,20 +180,6 @@ def _evaluation_jobs(
 def _suite_shape(members: list[Evaluation]) -> tuple[str, ...]:
     """Suites of one shape write files of the same names."""
     return (f"depth{members[0].depth}", *(f"{m.name}:{m.spec['measure']['name']}" for m in members))
-
-
-def _evaluation_chunks(suites: list[list[Evaluation]]) -> list[list[Evaluation]]:
-    """Join whole suites (a run is loaded once) as long as their spec fits into one argument."""
-    chunks: list[list[Evaluation]] = []
-    length = 0
-    for suite in suites:
-        size = len(canonical_json([member_json("evaluate", member) for member in suite]))
-        if not chunks or length + size > MAX_ARGUMENT:
-            chunks.append([])
-            length = 0
-        chunks[-1] += suite
-        length += size
-    return chunks
 
 
 def _check_unused(packs: tuple[PackDeclaration, ...], found: list[Job], configuration: Configuration) -> None:

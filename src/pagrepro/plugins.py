@@ -56,11 +56,18 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _constant(path: Path, name: str, default: Any) -> Any:
+    values = _constants(path, name)
+    return values[0] if values else default
+
+
+@functools.cache
+def _constants(path: Path, name: str) -> tuple[Any, ...]:
+    """The value of a module constant, or nothing."""
     for node in _tree(path).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == name for t in targets):
-            return ast.literal_eval(node.value)
-    return default
+            return (ast.literal_eval(node.value),)
+    return ()
 
 
 def roles(kind: str, name: str) -> dict[str, str]:

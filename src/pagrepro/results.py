@@ -226,12 +226,3 @@ def _rows(role: str, results: Iterable[Result], quantity: str) -> Iterable[dict[
             "dataset": r.dataset, "network": r.network, "status": r.status, "quantity": quantity,
             "value": r.value(quantity), "arrays": str(r.arrays_path) if r.arrays else None,
         }  # fmt: skip
-
-
-def given(text: str) -> dict[str, Any]:
-    """A script's JSON argument: the text itself, or the path of a file that holds it (long arguments)."""
-    try:
-        content = text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
-        return json.loads(content)
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"expected JSON or the path of a JSON file, found {text[:80]!r}: {error}") from error

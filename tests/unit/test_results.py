@@ -1,6 +1,5 @@
 """Reading results: values, arrays, histories, and what a preview leaves out."""
 
-import json
 import math
 
 import numpy as np
@@ -9,7 +8,7 @@ from made_up import context, group, put
 
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
-from pagrepro.results import FRAME_COLUMNS, frame, given, groups_from_json, read
+from pagrepro.results import FRAME_COLUMNS, frame, groups_from_json, read
 
 
 def test_result_carries_values_labels_and_lazy_arrays(tmp_path):
@@ -101,13 +100,3 @@ def test_damaged_result_says_what_to_do(tmp_path):
     chosen = groups_from_json({"a": group("a_s0")})["a"]
     with pytest.raises(DataError, match="delete it and measure again"):
         read(Layout(tmp_path), chosen, chosen.runs[0], "clean")
-
-
-def test_script_argument_is_json_or_a_file(tmp_path):
-    file = tmp_path / "spec.json"
-    file.write_text('{"a": 1}')
-    assert given(' {"a": 1}') == given(str(file)) == json.loads(file.read_text())
-    with pytest.raises(DataError, match="expected JSON or the path"):
-        given("nowhere.json")
-    with pytest.raises(DataError, match="expected JSON or the path"):
-        given("{broken")

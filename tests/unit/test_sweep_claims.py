@@ -313,3 +313,10 @@ def test_curve_of_alignment_is_what_the_general_rules_judge():
     falling = frame(*sweep_rows(("off",))).assign(role="y")
     found = judge("correlation", falling, x_label="strength", method="spearman", over="seeds", below=-0.95)
     assert found.verdict == "confirmed"
+
+
+def test_no_crossing_is_seen_where_off_is_below_on_from_the_start():
+    below = [0.5 * value for value in ON]
+    found = judge("crossing_cost", table(off=below), max_drop=0.06, change=0.3, spread=0.35)
+    assert found.verdict == "inconclusive"
+    assert "cannot say" in found.reason

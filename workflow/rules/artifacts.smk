@@ -97,7 +97,7 @@ rule judge_claims:
         mem_mb=1000,
         runtime=10,
     params:
-        claims=lambda wildcards: pack.checked_length(
+        claims=lambda wildcards: argument.packed(
             f"claims of {wildcards.paper}", canonical_json(EXPANSION.claims[wildcards.paper].content)
         ),
         results=results_folder,

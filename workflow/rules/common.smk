@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 try:
-    from pagrepro import configuration, expand, pack, plugins, targets
+    from pagrepro import argument, configuration, expand, pack, plugins, targets
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}. The workflow runs in the environment that `make install` builds: "
@@ -118,7 +118,7 @@ def artifact_code(wildcards):
 
 def artifact_json(wildcards):
     found = artifact(wildcards)
-    return pack.checked_length(f"{found.paper} {found.name}", canonical_json(found.content))
+    return argument.packed(f"{found.paper} {found.name}", canonical_json(found.content))
 
 
 def artifact_title(wildcards):

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from pagrepro import judge, script
+from pagrepro.argument import given
 from pagrepro.layout import Layout
-from pagrepro.results import given
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument(

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pagrepro import script
+from pagrepro.argument import given
 from pagrepro.convert import convert
 from pagrepro.layout import Layout
 from pagrepro.provenance import opening_line
@@ -14,9 +15,8 @@ from pagrepro.provenance import opening_line
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--spec", required=True, type=json.loads, help="JSON list of members {name, spec, revisions}"
-    )
+    about = "JSON list of members {name, spec, revisions}, or a file with it"
+    parser.add_argument("--spec", required=True, help=about)
     parser.add_argument("--results", required=True, type=Path, help="results/<tier>")
     parser.add_argument("--resources", default=Path("resources"), type=Path)
     parser.add_argument("--device", default="auto", help="accepted for uniformity; conversion needs no GPU")
@@ -28,8 +28,9 @@ if __name__ == "__main__":
     with script.main():
         device = torch.device("cpu")
         print(opening_line(device), flush=True)
-        print(json.dumps(args.spec, sort_keys=True), flush=True)
-        for member in args.spec:
+        members = given(args.spec)
+        print(json.dumps(members, sort_keys=True), flush=True)
+        for member in members:
             layout = Layout(args.results, args.resources)
             convert(member["spec"], member["name"], layout, member["revisions"], device)
             print(f"{member['name']}: converted", flush=True)

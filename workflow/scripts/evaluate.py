@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from pagrepro import script
+from pagrepro.argument import given
 from pagrepro.device import choose_device
 from pagrepro.layout import Layout
 from pagrepro.measure import measure_all
@@ -13,8 +14,8 @@ from pagrepro.provenance import opening_line
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    members = "JSON list of members {run, evaluation, spec, revisions}"
-    parser.add_argument("--spec", required=True, type=json.loads, help=members)
+    about = "JSON list of members {run, evaluation, spec, revisions}, or a file with it"
+    parser.add_argument("--spec", required=True, help=about)
     parser.add_argument("--results", required=True, type=Path, help="results/<tier>")
     parser.add_argument("--resources", default=Path("resources"), type=Path)
     parser.add_argument("--device", default=script.machine()["device"], choices=("auto", "cpu", "cuda"))
@@ -26,7 +27,8 @@ if __name__ == "__main__":
     with script.main():
         device = choose_device(args.device)
         print(opening_line(device), flush=True)
-        print(json.dumps(args.spec, sort_keys=True), flush=True)
-        failed = measure_all(args.spec, Layout(args.results, args.resources), device)
+        members = given(args.spec)
+        print(json.dumps(members, sort_keys=True), flush=True)
+        failed = measure_all(members, Layout(args.results, args.resources), device)
         if failed:
             raise SystemExit("\n".join(f"failed: {line}" for line in failed))

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from pagrepro import artifact, script
+from pagrepro.argument import given
 from pagrepro.layout import Layout
-from pagrepro.results import Context, given, groups_from_json
+from pagrepro.results import Context, groups_from_json
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--artifact", required=True, help="resolved declaration: JSON, or a file with it")

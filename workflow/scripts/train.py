@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pagrepro import script
+from pagrepro.argument import given
 from pagrepro.device import choose_device
 from pagrepro.fit_all import fit_all
 from pagrepro.fit_options import FitOptions
@@ -16,9 +17,8 @@ from pagrepro.provenance import opening_line
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--spec", required=True, type=json.loads, help="JSON list of members {name, spec, revisions}"
-    )
+    about = "JSON list of members {name, spec, revisions}, or a file with it"
+    parser.add_argument("--spec", required=True, help=about)
     parser.add_argument("--results", required=True, type=Path, help="results/<tier>")
     parser.add_argument("--resources", default=Path("resources"), type=Path)
     parser.add_argument("--device", default=script.machine()["device"], choices=("auto", "cpu", "cuda"))
@@ -41,8 +41,9 @@ if __name__ == "__main__":
             torch.set_num_threads(args.threads)
         device = choose_device(args.device)
         print(opening_line(device), flush=True)
-        print(json.dumps(args.spec, sort_keys=True), flush=True)
+        members = given(args.spec)
+        print(json.dumps(members, sort_keys=True), flush=True)
         options = FitOptions(save_every_s=args.save_every_s, job=args.job, again=args.again)
-        failed = fit_all(args.spec, Layout(args.results, args.resources), device, options)
+        failed = fit_all(members, Layout(args.results, args.resources), device, options)
         if failed:
             raise SystemExit("\n".join(f"failed: {line}" for line in failed))

@@ -4,7 +4,8 @@ Srinivas et al. (2023), Figure 2 and section 4.1: the sensitivity off the manifo
 while accuracy is still high and the sensitivity on it is still flat.
 
 Roles: on, off (both sensitivities) and, with `max_drop`, accuracy, of the same runs of one group. In a
-seed whose curves never cross, the claim fails.
+seed in which off stays above on, the claim fails; one in which it is below from the weakest strength on
+cannot say what a crossing costs.
 """
 
 from typing import Any
@@ -60,18 +61,22 @@ def judge(config: Config, frame: pd.DataFrame) -> Verdict:
 
 
 def _drop(curve: sweep.Curve) -> float:
-    return sweep.FAILS if curve.crossing is None else curve.drop(curve.crossing)
+    return _without_crossing(curve) if not curve.crossing else curve.drop(curve.crossing)
+
+
+def _without_crossing(curve: sweep.Curve) -> float:
+    return sweep.FAILS if curve.crossing is None else sweep.UNKNOWN
 
 
 def _change(curve: sweep.Curve) -> float:
-    if curve.crossing is None:
-        return sweep.FAILS
+    if not curve.crossing:
+        return _without_crossing(curve)
     on = curve.of["on"][: curve.crossing + 1]
     return float(abs(on / on[0] - 1).max()) if on[0] > 0 else sweep.UNKNOWN
 
 
 def _spread(curve: sweep.Curve) -> float:
-    if curve.crossing is None:
-        return sweep.FAILS
+    if not curve.crossing:
+        return _without_crossing(curve)
     on = curve.of["on"][: curve.crossing + 1]
     return float((on.max() - on.min()) / on.mean()) if on.mean() > 0 else sweep.UNKNOWN
