@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pagrepro import seeding
+from pagrepro import seeding, weights_file
 from pagrepro.errors import DataError
 
 REVISION = 1
@@ -99,14 +99,7 @@ def lpips_from_file(path: Path, device: torch.device, dtype: torch.dtype = torch
 
     Raises DataError for a file that is missing, damaged, or of another network.
     """
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except Exception as error:  # a damaged or hostile file may fail anywhere in its reading
-        raise DataError(
-            f"{path}: cannot be read as a file of weights ({type(error).__name__}: {error})"
-        ) from error
+    found = weights_file.read(path)
     wanted = _trunk_shapes()
     for name, shape in wanted.items():
         value = found.get(name) if isinstance(found, Mapping) else None

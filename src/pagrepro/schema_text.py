@@ -98,7 +98,7 @@ TEXT = {
     "Settings.device": "auto: the GPU where there is one, else the CPU",
     "PackDeclaration.name": "name of the pack, seen in rule and log names",
     "PackDeclaration.stage": "the kind of job",
-    "PackDeclaration.size": "most members of one process",
+    "PackDeclaration.size": "most members of one process; for measurements, runs",
     "PackDeclaration.memory_mb": "main memory of one process, in MB",
     "PackDeclaration.minutes": "expected wall time of one process",
     "PackDeclaration.gpus": "number of GPUs of one process",

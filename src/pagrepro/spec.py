@@ -268,7 +268,7 @@ class PackDeclaration(Strict):
     name: Key
     stage: Literal["train", "field", "evaluate"]
     match: tuple[str, ...] = Field(description="patterns of <paper>.<group>, or of field names")
-    size: int = Field(20, ge=1, le=100, description="members (runs, for measurements) of one process")
+    size: int = Field(20, ge=1, le=100)
     memory_mb: int = 2000
     minutes: Number = 15
     gpus: int = 0

@@ -328,4 +328,6 @@ def test_real_cifar10_jpeg(real):
     some = counts.pop("val_1000")
     assert (some - 1000 * counts["paper_val"] / 5000).abs().max() < 1
     for name, count in counts.items():
-        assert len(set(count.tolist())) == 1 or name.startswith("paper_"), f"{name} is not balanced"
+        # The first rows are what they are.
+        drawn = not name.startswith(("paper_", "first_", "figure1"))
+        assert len(set(count.tolist())) == 1 or not drawn, f"{name} is not balanced"

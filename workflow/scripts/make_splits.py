@@ -110,7 +110,7 @@ def only(labels: dict[str, np.ndarray], classes: tuple[int, ...]) -> dict[str, n
 
 
 def mnist_labels(folder: Path) -> dict[str, np.ndarray]:
-    from pagrepro.data.mnist import read_idx
+    from pagrepro.data._archive import read_idx
 
     names = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-ubyte.gz"}
     return {part: read_idx(existing(folder / "mnist" / name)) for part, name in names.items()}

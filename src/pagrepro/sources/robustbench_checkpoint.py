@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pagrepro.errors import DataError
 from pagrepro.options import Strict
-from pagrepro.sources._weights_only import read, tensors
+from pagrepro.weights_file import read, tensors
 
 REVISION = 1
 ENTRIES = ("state_dict", "model")

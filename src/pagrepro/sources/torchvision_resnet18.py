@@ -13,7 +13,7 @@ from torch import Tensor
 from pagrepro.models import resnet18
 from pagrepro.options import Strict
 from pagrepro.sources._compare import check_weights
-from pagrepro.sources._weights_only import read_tensors
+from pagrepro.weights_file import read_tensors
 
 REVISION = 1
 
