@@ -56,6 +56,10 @@ class Layout:
     def arrays(self, run: str, evaluation: str) -> Path:
         return self.results / "evaluations" / run / f"{evaluation}.npz"
 
+    def scratch(self, run: str, evaluation: str) -> Path:
+        """What a long measurement has found so far; no declared output, removed when it is finished."""
+        return self.results / "state" / "evaluations" / run / evaluation
+
     # --- artifacts
     def table(self, paper: str, name: str) -> Path:
         return self.results / "tables" / paper / f"{name}.csv"

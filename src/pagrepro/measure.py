@@ -5,6 +5,7 @@ whatever happens to the others, and each run is loaded once.
 """
 
 import io
+import shutil
 import time
 import traceback
 from pathlib import Path
@@ -42,7 +43,7 @@ def measure(
     return _measure(spec, run, Loader(layout, torch.device(device)))
 
 
-def _measure(spec: dict[str, Any], run: str, loader: Loader) -> Measurement:
+def _measure(spec: dict[str, Any], run: str, loader: Loader, scratch: Path | None = None) -> Measurement:
     module = plugins.load("evaluations", spec["measure"]["name"])
     config = module.Config(**{k: v for k, v in spec["measure"].items() if k != "name"})
     given = spec.get("run") or {}
@@ -68,6 +69,7 @@ def _measure(spec: dict[str, Any], run: str, loader: Loader) -> Measurement:
         spec=spec,
         inputs=loader.inputs(spec["inputs"]),
         mask=None if mask is None else mask.to(loader.device),
+        scratch=scratch,
         **more,
     )
     with switches():
@@ -145,9 +147,11 @@ def _one(member: dict[str, Any], loader: Loader) -> None:
     if restore(folder, key, files):
         print(f"{run}/{name}: kept from an earlier job", flush=True)
         return
-    measurement = _measure(spec, run, loader)
+    scratch = layout.scratch(run, name)
+    measurement = _measure(spec, run, loader, scratch / key)
     sidecar = provenance(loader.device, time.monotonic() - clock, started, inputs=inputs)
     write_result(member, measurement, layout, sidecar)
     keep(folder, key, files)
+    shutil.rmtree(scratch, ignore_errors=True)
     values = "  ".join(f"{k} {v:.4g}" for k, v in measurement.values.items())
     print(f"{run}/{name}: {values}  ({time.monotonic() - clock:.1f} s)", *measurement.flags, flush=True)

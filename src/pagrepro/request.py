@@ -63,7 +63,8 @@ class FieldRequest:
 class MeasureRequest:
     """A measurement to take. x: (N, *shape) float in [low, high] (None: unbounded); y: (N,) int64;
     index: (N,) rows of the data set's part; model: eval mode, parameters frozen; mask: (N, *shape) bool,
-    where the signal is, on the device of x, or None for data without masks."""
+    where the signal is, on the device of x, or None for data without masks; scratch: a folder for this
+    very measurement of this very model, where a long one may keep what it has found until it is finished."""
 
     model: nn.Module
     x: Tensor
@@ -78,6 +79,7 @@ class MeasureRequest:
     spec: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Loaded] = field(default_factory=dict)
     mask: Tensor | None = None
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -438,13 +438,16 @@ def intervals() -> Cases:
 AREAS = (
     "fingerprints_alignment",
     "fingerprints_attacks",
+    "fingerprints_autoattack",
     "fingerprints_data",
     "fingerprints_denoisers",
     "fingerprints_distractor",
     "fingerprints_generators",
     "fingerprints_manifold",
+    "fingerprints_natural",
     "fingerprints_objectives",
     "fingerprints_similarity",
+    "fingerprints_statistics",
 )
 
 FINGERPRINTS: dict[str, Callable[[], Cases]] = {

@@ -13,6 +13,7 @@ from fingerprint_tools import (
     numbers,
     objective_cases,
 )  # fmt: skip
+from fingerprints_natural import l1_gradient_norm
 
 from pagrepro.augment_options import Augment
 
@@ -23,7 +24,7 @@ def gradient_norm() -> Cases:
     of = ("loss", "logit_label", "logit_sum", "probability_label", "probability_jacobian")
     cases = objective_cases("gradient_norm", {name: {"weight": 0.7, "of": name} for name in of})
     scaled = {"scaled, augmented": {"weight": 0.1, "scale": 6.103515625}}
-    return cases | objective_cases("gradient_norm", scaled, CROP_FLIP)
+    return cases | objective_cases("gradient_norm", scaled, CROP_FLIP) | l1_gradient_norm()
 
 
 def smoothness() -> Cases:

@@ -174,6 +174,7 @@ WITHOUT_FILES = [
     "spheres_100",
     "squares32",
     "squares16",
+    "photo_patches",
 ]
 
 

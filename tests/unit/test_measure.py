@@ -241,6 +241,36 @@ def test_a_job_that_runs_again_measures_only_what_changed(layout, monkeypatch):
     assert layout.arrays("run", "a").exists()
 
 
+def test_what_a_long_measurement_keeps_is_of_this_spec_alone_and_goes_in_the_end(layout, monkeypatch):
+    real, folders = accuracy.measure, []
+
+    def long(config, request):
+        folders.append(request.scratch)
+        there = request.scratch.exists()
+        request.scratch.mkdir(parents=True, exist_ok=True)
+        if not there:
+            raise DataError("killed")
+        return real(config, request)
+
+    monkeypatch.setattr(accuracy, "measure", long)
+    run_hash = write_run(layout)
+    one, other = [member(run_hash, "a")], [member(run_hash, "a", seed=1)]
+    assert measure_all(one, layout, CPU) == measure_all(other, layout, CPU) == ["run/a: killed"]
+    assert folders[0] != folders[1]
+    assert all(layout.scratch("run", "a") in folder.parents for folder in folders)
+    assert layout.results / "state" in folders[0].parents
+    assert measure_all(one, layout, CPU) == []
+    assert folders[2] == folders[0]
+    assert not layout.scratch("run", "a").exists()
+
+
+def test_a_measurement_by_hand_keeps_nothing(layout, monkeypatch):
+    real, folders = accuracy.measure, []
+    monkeypatch.setattr(accuracy, "measure", lambda c, r: folders.append(r.scratch) or real(c, r))
+    measure(member(write_run(layout))["spec"], "run", layout)
+    assert folders == [None]
+
+
 def test_new_weights_under_an_old_spec_are_measured_again(layout, monkeypatch):
     """A fit whose code changed has the same spec but other weights: the kept result is not theirs."""
     taken = count_measurements(monkeypatch)

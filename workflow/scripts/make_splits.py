@@ -47,6 +47,7 @@ SYNTHETIC = {
         "squares16_examples": ("test", "examples"),
     },
 }
+PHOTOS = {"photo_patches_test_100": ("test", 100)}
 MNIST = {
     "mnist_train_10000": ("train", 10000),
     "mnist_test_1000": ("test", 1000),
@@ -101,6 +102,14 @@ def synthetic_labels() -> dict[str, dict[str, np.ndarray]]:
         name: {part: squares.draw_labels(part, size)[0] for part, size in parts.items()}
         for name, parts in sizes.items()
     }
+
+
+def photo_labels() -> dict[str, np.ndarray]:
+    """Of the patches that config/datasets.yaml declares."""
+    from pagrepro.data import photo_patches
+
+    parts = photo_patches.build(photo_patches.Config(), {}, seed=0)
+    return {name: part.y.numpy() for name, part in parts.items()}
 
 
 def only(labels: dict[str, np.ndarray], classes: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -181,6 +190,7 @@ if __name__ == "__main__":
         draw(args.output, "digits_3_5", DIGITS_3_5, only(digits, (3, 5)))
         for name, labels in synthetic_labels().items():
             draw(args.output, name, SYNTHETIC[name], labels)
+        draw(args.output, "photo_patches", PHOTOS, photo_labels())
         for stem, size in STL.items():
             splits.write_indices(args.output / f"{stem}.txt", splits.uniform(STL_TEST, size, "stl10/test"))
         for stem, seed in IMAGENET.items():
