@@ -17,8 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pagrepro.seeding import generator
-
 REVISION = 1
 
 Model = Callable[[Tensor], Tensor]
@@ -87,15 +85,6 @@ def linearity_error(
     a = _per_example(share, x)
     between = losses(model, x + (1 - a) * noise[0] + a * noise[1], y).double()
     return (between - (1 - share) * first - share * second).square()
-
-
-def uniform_rows(seed: int, name: str, index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Uniform numbers (N, *shape) float32 in [0, 1), on the CPU; row i depends only on seed, name, index[i]
-    ((N,) integers, rows of a data set) and shape: the same for every model."""
-    numbers = torch.empty(len(index), *shape, dtype=torch.float32)
-    for row, place in zip(numbers, index.tolist(), strict=True):
-        row.copy_(torch.rand(shape, generator=generator(seed, name, place), dtype=torch.float32))
-    return numbers
 
 
 def _hessian_product(inputs: Tensor, gradient: Tensor, u: Tensor) -> Tensor:

@@ -6,19 +6,16 @@ free (adding a constant to all logits changes no probability), and the paper's t
 log-probabilities and the energy log sum exp; all of these can be asked for by name.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pagrepro.errors import DataError
+from pagrepro.map_options import Gradient
 
 REVISION = 1
-
-Gradient = Literal[
-    "logit_sum", "label_logit", "predicted_logit", "logsumexp", "label_log_probability", "loss"
-]
 
 
 def gradient_scalar(logits: Tensor, y: Tensor, of: Gradient) -> Tensor:

@@ -37,9 +37,8 @@ POOLED_BEFORE = (3, 6)
 # Input normalisation of version 0.1, for images in [-1, 1].
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
-# Smaller images than SMALLEST leave nothing for the last layers: they are enlarged to ENLARGED, by nearest
-# neighbours.
-SMALLEST, ENLARGED = 32, 32
+# Smaller images leave nothing for the last layers: they are enlarged to this side, by nearest neighbours.
+SMALLEST = 32
 
 # All models are judged by the same random network, whatever the seed of the measurement.
 RANDOM_SEED = 0
@@ -83,13 +82,13 @@ class Lpips:
 
 
 def enlarged(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) whose shorter side is below SMALLEST become (B, C, ENLARGED, ENLARGED), by
+    """Images (B, C, H, W) whose shorter side is below SMALLEST become (B, C, SMALLEST, SMALLEST), by
     nearest neighbours; others stay. Raises DataError for anything but one or three channels."""
     if images.dim() != 4 or images.shape[1] not in (1, 3):
         raise DataError(f"LPIPS is for images of 1 or 3 channels, found shape {tuple(images.shape[1:])}")
     if min(images.shape[-2:]) >= SMALLEST:
         return images
-    return F.interpolate(images, size=(ENLARGED, ENLARGED), mode="nearest")
+    return F.interpolate(images, size=(SMALLEST, SMALLEST), mode="nearest")
 
 
 @functools.lru_cache(maxsize=4)
@@ -129,7 +128,7 @@ def package_heads() -> list[Tensor]:
     if found is None:
         raise DataError("LPIPS needs the weights in the package lpips; pip install -r requirements.lock")
     path = Path(found.submodule_search_locations[0], "weights", "v0.1", "alex.pth")
-    heads = torch.load(path, map_location="cpu", weights_only=True)
+    heads = weights_file.read(path)
     return [heads[f"lin{k}.model.1.weight"] for k in range(len(CONVOLUTIONS))]
 
 

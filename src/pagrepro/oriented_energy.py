@@ -11,17 +11,15 @@ across a border zero at it.
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pagrepro.errors import DataError
+from pagrepro.map_options import Energy
 
 REVISION = 1
-
-Energy = Literal["blurred_root", "gaussian_squared", "sobel_squared"]
 
 VARIANCE, REACH = 1.0, 3
 DERIVATIVE = ((-0.5, 0.0, 0.5), (-1.0, 0.0, 1.0), (-0.5, 0.0, 0.5))

@@ -8,7 +8,6 @@ without any regularisation), so that cosine and SSIM (Wang et al. 2004) stand be
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +16,10 @@ from torch import Tensor
 from pagrepro.errors import DataError
 from pagrepro.gradients import cosine
 from pagrepro.lpips_distance import Lpips, lpips_from_file, lpips_random
+from pagrepro.map_options import Similarity
 from pagrepro.seeding import generator
 
 REVISION = 1
-
-Similarity = Literal["lpips", "lpips_random", "cosine", "ssim"]
 
 # Similarities (B,) of maps (B, *shape) to each of several others, 1 for equal maps.
 Compare = Callable[[Tensor, Sequence[Tensor]], list[Tensor]]

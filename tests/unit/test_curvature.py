@@ -15,7 +15,6 @@ from pagrepro.curvature import (
     losses,
     normalised,
     power_iteration,
-    uniform_rows,
 )
 from pagrepro.evaluations import curvature as evaluation
 from pagrepro.evaluations import linearity_error as linearity
@@ -215,13 +214,3 @@ def test_measured_linearity():
     rows = torch.tensor([3])
     one = MeasureRequest(model, x[rows], y[rows], rows, CLASSES, 0, 0.0, 1.0, CPU, 3)
     assert linearity.measure(linearity.Config(eps=0.1), one).arrays["error"][0] == pytest.approx(error[3])
-
-
-def test_uniform_rows():
-    numbers = uniform_rows(0, "a", torch.tensor([7, 3]), (2, 1000))
-    assert numbers.dtype == torch.float32
-    assert 0 <= numbers.min() < 0.01 and 0.99 < numbers.max() < 1  # noqa: PT018
-    assert torch.equal(numbers[1], uniform_rows(0, "a", torch.tensor([3]), (2, 1000))[0])
-    assert not torch.equal(numbers[1], uniform_rows(1, "a", torch.tensor([3]), (2, 1000))[0])
-    assert numbers.mean().item() == pytest.approx(0.5, abs=5 * (1 / 12 / 4000) ** 0.5)
-    assert uniform_rows(0, "a", torch.tensor([7, 3]), ()).shape == (2,)

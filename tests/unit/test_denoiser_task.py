@@ -1,6 +1,5 @@
 """Denoisers in the real loop: the objective, what it learns, and resumed fits that end in the same bits."""
 
-import json
 import math
 import subprocess
 import sys
@@ -9,23 +8,20 @@ from pathlib import Path
 import fit_worker
 import pytest
 import torch
+from mortal_fits import BATCH, RUN, check_resumed, moved, run
 from torch import nn
 
 from pagrepro import plugins
 from pagrepro.batch import Batch
 from pagrepro.denoiser import EdmPreconditioned
 from pagrepro.errors import DataError
-from pagrepro.finished import run_outputs
-from pagrepro.fit import fit
-from pagrepro.fit_options import FitOptions, Parts, make_task
+from pagrepro.fit_options import FitOptions
 from pagrepro.layout import Layout
 from pagrepro.load import load_run
-from pagrepro.storage import load_tensors, read_json
+from pagrepro.storage import load_tensors
 from pagrepro.task import LoopState, TaskSetup
-from pagrepro.training_data import TrainingData
 
-SHAPE, EXAMPLES, BATCH, CPU = (1, 4, 6), 30, 8, torch.device("cpu")
-STEPS_PER_EPOCH = EXAMPLES // BATCH
+SHAPE, CPU = (1, 4, 6), torch.device("cpu")
 NETWORKS = {
     "unet2d": {"name": "unet2d", "channels": [8, 8]},
     "ddpmpp": {
@@ -132,10 +128,6 @@ def test_what_minimises_the_objective_is_the_posterior_mean():
 # --- the loop --------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """Stands for a death of the process."""
-
-
 def spec(network, **more):
     content = fit_worker.spec(task=options(network, **more), monitor=[])
     content["fit"] |= {"epochs": 2, "batch_size": BATCH, "keep_epochs": [1], "select": "min:loss"}
@@ -143,53 +135,10 @@ def spec(network, **more):
     return content
 
 
-def run(layout, content, options, death=None):
-    x = torch.rand((EXAMPLES, *SHAPE), generator=torch.Generator().manual_seed(0))
-
-    def data(content, layout, device, root):
-        return TrainingData(x, torch.arange(EXAMPLES) % 3, 3)
-
-    def task(content, setup):
-        made = make_task(content, setup)
-        step = made.step
-
-        def mortal(state, batch):
-            if state.step == death:
-                raise Killed
-            return step(state, batch)
-
-        made.step = mortal
-        return made
-
-    return fit(content, "run", layout, {}, options=options, parts=Parts(data=data, task=task))
-
-
-def written(layout, content):
-    paths = [p for p in run_outputs(layout, "run", content) if p.suffix == ".safetensors"]
-    lines = [json.loads(line) for line in layout.history("run").read_text().splitlines()]
-    return {path.name: load_tensors(path) for path in paths}, [line["metrics"] for line in lines]
-
-
 @every_network
 def test_resumed_fit_ends_in_the_same_bits(tmp_path, network):
-    """Killed in the first epoch and in the second, each time some steps after the last saved state."""
-    content = spec(network, conditional=True, augment={"flip": True})
-    straight, resumed = Layout(tmp_path / "straight"), Layout(tmp_path / "resumed")
-    run(straight, content, FitOptions())
-    for death in (STEPS_PER_EPOCH - 1, 2 * STEPS_PER_EPOCH - 1):
-        with pytest.raises(Killed):
-            run(resumed, content, FitOptions(save_every_steps=2), death)
-    run(resumed, content, FitOptions(save_every_steps=2))
-    assert read_json(resumed.run_json("run"))["provenance"]["resumed"] == 2
-    (weights, lines), (found, found_lines) = written(straight, content), written(resumed, content)
-    assert lines == found_lines
-    assert {*weights} == {f"{n}.safetensors" for n in ("model", "ema", "best", "epoch_001")}
-    for name, tensors in weights.items():
-        assert tensors.keys() == found[name].keys()
-        for key, tensor in tensors.items():
-            assert torch.equal(tensor, found[name][key]), f"{name}: {key}"
-    first, last = weights["epoch_001.safetensors"], weights["model.safetensors"]
-    assert any(not torch.equal(first[key], last[key]) for key in last)
+    weights = check_resumed(tmp_path, spec(network, conditional=True, augment={"flip": True}))
+    assert moved(weights)
 
 
 @every_network
@@ -201,7 +150,7 @@ def test_finished_runs_load_as_denoisers(tmp_path, network):
     assert record["status"] == "complete"
     assert {"loss", "error", "gradient_norm"} <= record["metrics"].keys()
     for which in ("final", "ema", "best"):
-        model = load_run(layout, "run", which).model
+        model = load_run(layout, RUN, which).model
         assert not model.training
         assert (model.shape, model.classes) == (SHAPE, 0)
         assert model.denoise(torch.rand(2, *SHAPE), 0.5).shape == (2, *SHAPE)
@@ -211,7 +160,7 @@ def test_divergence_keeps_the_last_finite_weights(tmp_path):
     content = spec("adm", optimizer={"name": "sgd", "lr": 1e30})
     record = run(Layout(tmp_path), content, FitOptions())
     assert record["status"] == "diverged"
-    assert all(bool(v.isfinite().all()) for v in load_tensors(Layout(tmp_path).weights("run")).values())
+    assert all(bool(v.isfinite().all()) for v in load_tensors(Layout(tmp_path).weights(RUN)).values())
 
 
 def test_libraries_that_take_long_to_import_stay_unimported(tmp_path):

@@ -1,6 +1,5 @@
 """Generators and autoencoders in the real loop: resumed anywhere, they end in the same bits."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,18 +7,14 @@ from pathlib import Path
 import fit_worker
 import pytest
 import torch
+from mortal_fits import BATCH, RUN, check_resumed, moved, run, written
 
 from pagrepro import plugins
-from pagrepro.finished import run_outputs
-from pagrepro.fit import fit
-from pagrepro.fit_options import FitOptions, Parts, make_task
+from pagrepro.fit_options import FitOptions
 from pagrepro.layout import Layout
 from pagrepro.load import load_run
-from pagrepro.storage import load_tensors, read_json
-from pagrepro.training_data import TrainingData
+from pagrepro.storage import load_tensors
 
-RUN, EXAMPLES, BATCH = "run", 30, 8
-STEPS_PER_EPOCH = EXAMPLES // BATCH
 OPTIMIZERS = {
     "sgd": {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-3},
     "adam": {"name": "adam", "lr": 1e-3, "betas": [0.0, 0.9]},
@@ -37,10 +32,6 @@ TASKS = {
 GENERATORS = ("residual_generator", "conditional_gan")
 CASES = [("residual_generator", name) for name in OPTIMIZERS]
 CASES += [("conditional_gan", name) for name in OPTIMIZERS] + [("autoencoder", "adam")]
-
-
-class Killed(BaseException):
-    """Stands for a death of the process."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,61 +54,11 @@ def classes(task):
     return 2 if task == "residual_generator" else 3
 
 
-def parts(task, death=None):
-    """Random images; the process dies before step number `death`."""
-    x = torch.rand(EXAMPLES, 1, 7, 6, generator=torch.Generator().manual_seed(0))
-    y = torch.arange(EXAMPLES) % classes(task)
-
-    def data(content, layout, device, root):
-        return TrainingData(x, y, classes(task))
-
-    def build(content, setup):
-        made = make_task(content, setup)
-        step = made.step
-
-        def mortal(state, batch):
-            if state.step == death:
-                raise Killed
-            return step(state, batch)
-
-        made.step = mortal
-        return made
-
-    return Parts(data=data, task=build)
-
-
-def run(layout, content, options, death=None):
-    return fit(content, RUN, layout, {}, options=options, parts=parts(content["task"]["name"], death))
-
-
-def written(layout, content):
-    paths = [p for p in run_outputs(layout, RUN, content) if p.suffix == ".safetensors"]
-    lines = [json.loads(line) for line in layout.history(RUN).read_text().splitlines()]
-    return {path.name: load_tensors(path) for path in paths}, [line["metrics"] for line in lines]
-
-
 @pytest.mark.parametrize(("task", "optimizer"), CASES)
 def test_resumed_fit_ends_in_the_same_bits(tmp_path, task, optimizer):
-    """Killed in the first epoch and in the second, each time some steps after the last saved state."""
-    content = spec(task, optimizer)
-    straight, resumed = Layout(tmp_path / "straight"), Layout(tmp_path / "resumed")
-    run(straight, content, FitOptions())
-    for death in (STEPS_PER_EPOCH - 1, 2 * STEPS_PER_EPOCH - 1):
-        with pytest.raises(Killed):
-            run(resumed, content, FitOptions(save_every_steps=2), death)
-    run(resumed, content, FitOptions(save_every_steps=2))
-    assert read_json(resumed.run_json(RUN))["provenance"]["resumed"] == 2
-    (weights, lines), (found, found_lines) = written(straight, content), written(resumed, content)
-    assert lines == found_lines
-    assert {*weights} == {f"{n}.safetensors" for n in ("model", "ema", "best", "epoch_001")}
-    for name, tensors in weights.items():
-        assert tensors.keys() == found[name].keys()
-        for key, tensor in tensors.items():
-            assert torch.equal(tensor, found[name][key]), f"{name}: {key}"
-    first, last = weights["epoch_001.safetensors"], weights["model.safetensors"]
-    moved = [key for key in last if not torch.equal(first[key], last[key])]
+    weights = check_resumed(tmp_path, spec(task, optimizer))
     parts_moved = {"generator", "discriminator"} if task in GENERATORS else {"model"}
-    assert {key.split(".")[0] for key in moved} == parts_moved
+    assert {key.split(".")[0] for key in moved(weights)} == parts_moved
 
 
 @pytest.mark.parametrize("task", GENERATORS)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pagrepro.image_noise import image_noise
+from pagrepro.image_noise import image_noise, uniform_noise
 
 SHAPE = (3, 5, 4)
 
@@ -51,3 +51,13 @@ def test_no_rows_give_no_noise():
 def test_refuses_what_is_no_list_of_rows(index):
     with pytest.raises(ValueError, match="index"):
         image_noise(0, "on", index, SHAPE)
+
+
+def test_uniform_noise():
+    numbers = uniform_noise(0, "a", torch.tensor([7, 3]), (2, 1000))
+    assert numbers.dtype == torch.float32
+    assert 0 <= numbers.min() < 0.01 and 0.99 < numbers.max() < 1  # noqa: PT018
+    assert torch.equal(numbers[1], uniform_noise(0, "a", torch.tensor([3]), (2, 1000))[0])
+    assert not torch.equal(numbers[1], uniform_noise(1, "a", torch.tensor([3]), (2, 1000))[0])
+    assert numbers.mean().item() == pytest.approx(0.5, abs=5 * (1 / 12 / 4000) ** 0.5)
+    assert uniform_noise(0, "a", torch.tensor([7, 3]), ()).shape == (2,)

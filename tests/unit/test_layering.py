@@ -28,6 +28,7 @@ ENTRY_POINTS = ("fit", "make_field", "measure", "convert", "load_data")
 WITHOUT_REVISION = {
     "augment_options": "options, which a spec holds",
     "denoiser_options": "options, which a spec holds",
+    "map_options": "options, which a spec holds",
     "download": "gets files whose hash is checked",
     "errors": "messages",
     "finished": "keeps and puts back files, byte by byte",

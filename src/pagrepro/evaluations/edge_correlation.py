@@ -9,7 +9,7 @@ is counted. Reflection at the border makes E small there in every image, so that
 unrelated maps correlate: each correlation comes with its control, the same with the edges of another image.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pagrepro.checks import check_range
 from pagrepro.input_gradients import classifier_gradient
+from pagrepro.map_options import Energy
 from pagrepro.options import Number, Strict
 from pagrepro.oriented_energy import oriented_energy
 from pagrepro.predictions import batches
@@ -33,7 +34,7 @@ class Config(Strict):
     paper; E is in units of x, or of x squared, see `oriented_energy.py`); gradient_floor: that of gradient
     magnitudes, per unit of x; examples: how many images, from the first on, are kept with their maps."""
 
-    energy: Literal["blurred_root", "gaussian_squared", "sobel_squared"] = "blurred_root"
+    energy: Energy = "blurred_root"
     energy_floor: Number = Field(1e-3, gt=0)
     gradient_floor: Number = Field(1e-30, gt=0)
     examples: Annotated[int, Field(ge=0)] = 0

@@ -4,7 +4,7 @@ Srinivas et al. (2023), Figures 1, 5 and 7 to 11; Figure 5 has a number above ea
 similarity to the score of the image.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from pagrepro.checks import check_range
 from pagrepro.closest_class import is_zero
 from pagrepro.errors import DataError
 from pagrepro.input_gradients import classifier_gradient
+from pagrepro.map_options import Gradient, Similarity
 from pagrepro.options import Strict
 from pagrepro.predictions import batches, logits, predicted
 from pagrepro.request import Measurement, MeasureRequest
@@ -30,10 +31,8 @@ class Config(Strict):
     brought to for the similarity, where the score is of another size than the images. Kept gradients stay
     as they are."""
 
-    gradient: Literal[
-        "logit_sum", "label_logit", "predicted_logit", "logsumexp", "label_log_probability", "loss"
-    ] = "logit_sum"
-    similarity: Literal["lpips", "lpips_random", "cosine", "ssim"] | None = "cosine"
+    gradient: Gradient = "logit_sum"
+    similarity: Similarity | None = "cosine"
     resize: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from pagrepro.checks import check_range
-from pagrepro.curvature import linearity_error, uniform_rows
+from pagrepro.curvature import linearity_error
+from pagrepro.image_noise import uniform_noise
 from pagrepro.options import Number, Strict
 from pagrepro.predictions import batches
 from pagrepro.request import Measurement, MeasureRequest
@@ -47,7 +48,7 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
 
 def _batch(config: Config, request: MeasureRequest, start: int, x: Tensor, y: Tensor) -> Tensor:
     index, shape = request.index[start : start + len(x)], tuple(x.shape[1:])
-    drawn = uniform_rows(request.seed, "linearity/noise", index, (2, *shape)).to(x)
+    drawn = uniform_noise(request.seed, "linearity/noise", index, (2, *shape)).to(x)
     noise = config.eps * (2 * drawn - 1)
-    share = uniform_rows(request.seed, "linearity/share", index, ()).to(x)
+    share = uniform_noise(request.seed, "linearity/share", index, ()).to(x)
     return linearity_error(request.model, x, y, (noise[:, 0], noise[:, 1]), share)

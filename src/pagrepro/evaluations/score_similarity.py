@@ -5,7 +5,7 @@ each divided by its largest magnitude. Controls that the paper does not have say
 same gradients compared with the score of another image, with Gaussian noise, and with the image itself.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from pagrepro.closest_class import is_zero
 from pagrepro.errors import DataError
 from pagrepro.image_noise import image_noise
 from pagrepro.input_gradients import classifier_gradient
+from pagrepro.map_options import Gradient, Similarity
 from pagrepro.options import Strict
 from pagrepro.predictions import batches
 from pagrepro.request import Measurement, MeasureRequest
@@ -33,12 +34,8 @@ class Config(Strict):
     lpips_random is its substitute with a random network; resize: side that gradients (scaled before, not
     again) and images are brought to, where the score is of another size than the images."""
 
-    gradient: Literal[
-        "logit_sum", "label_logit", "predicted_logit", "logsumexp", "label_log_probability", "loss"
-    ] = "logit_sum"
-    similarities: Annotated[
-        tuple[Literal["lpips", "lpips_random", "cosine", "ssim"], ...], Field(min_length=1)
-    ] = ("lpips", "cosine", "ssim")
+    gradient: Gradient = "logit_sum"
+    similarities: Annotated[tuple[Similarity, ...], Field(min_length=1)] = ("lpips", "cosine", "ssim")
     resize: Annotated[int, Field(ge=1)] | None = None
 
 

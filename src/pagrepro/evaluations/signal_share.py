@@ -6,7 +6,7 @@ project's number for them, 1/2 where a gradient does not tell the blocks apart:
     share = sum_{pixels of the signal} g^2 / sum_{all pixels} g^2.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from pagrepro.checks import check_range
 from pagrepro.distractors import add_noise, signal_mask
 from pagrepro.image_noise import image_noise
 from pagrepro.input_gradients import classifier_gradient
+from pagrepro.map_options import Gradient
 from pagrepro.options import Number, Strict
 from pagrepro.predictions import batches, logits, predicted
 from pagrepro.request import Measurement, MeasureRequest
@@ -27,9 +28,7 @@ class Config(Strict):
     """gradient: of which scalar of the classifier (`input_gradients.py`); examples: how many images, from the
     first on, are kept with what belongs to them; noise_std: of the noise on one block in the kept images."""
 
-    gradient: Literal[
-        "logit_sum", "label_logit", "predicted_logit", "logsumexp", "label_log_probability", "loss"
-    ] = "predicted_logit"
+    gradient: Gradient = "predicted_logit"
     examples: Annotated[int, Field(ge=0)] = 10
     noise_std: Number = Field(0.25, ge=0)
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import NullLocator
 from pydantic import Field
 
 from pagrepro.artifact import FigureResult
+from pagrepro.figures import _curves as curves
 from pagrepro.figures import _images as images
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
@@ -46,10 +47,6 @@ class Config(Strict):
     methods: tuple[str, ...]
     scale: Literal["linear", "log"] = "log"
     seed: int | None = None
-
-
-DASHES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D")
 
 
 def draw(config: Config, context: Context) -> FigureResult:
@@ -87,8 +84,8 @@ def _panel(axes: Axes, config: Config, context: Context, row: Row, column: Colum
             continue
         eps, accuracy = result.array("grid").astype(float), 1 - result.array("error").astype(float)
         axes.plot(
-            eps, accuracy, color=style.colour(context.group(group), method), ls=DASHES[order % 4],
-            marker=MARKERS[order % 4], ms=2.4, lw=1, label=method,
+            eps, accuracy, color=style.colour(context.group(group), method), ls=curves.DASHES[order % 4],
+            marker=curves.MARKERS[order % 4], ms=2.4, lw=1, label=method,
         )  # fmt: skip
         found.append(
             pd.DataFrame(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pagrepro.batch import Batch
 from pagrepro.gradients import COSINE_EPS, cosine
+from pagrepro.map_options import Energy
 from pagrepro.objectives._space import images_in_space, in_space
 from pagrepro.options import Number, Strict
 from pagrepro.oriented_energy import oriented_energy
@@ -44,7 +45,7 @@ class Config(Strict):
     class_choice: Literal["sampled", "label"] = "sampled"
     temperature: Number = Field(0.5, gt=0)
     loss: Literal["batch_rms", "cosine"] = "batch_rms"
-    energy: Literal["blurred_root", "gaussian_squared", "sobel_squared"] = "blurred_root"
+    energy: Energy = "blurred_root"
     space: Literal["data", "normalized"] = "data"
 
 
