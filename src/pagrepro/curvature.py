@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pagrepro.attention import require_explicit_attention
+
 REVISION = 1
 
 Model = Callable[[Tensor], Tensor]
@@ -39,7 +41,9 @@ def losses(model: Model, x: Tensor, y: Tensor) -> Tensor:
 
 def loss_gradient(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(inputs, loss, gradient): a leaf copy of x (B, *shape), cross-entropy (B,) and its gradient (B, *shape)
-    with the graph that Hessians of it are taken through."""
+    with the graph that Hessians of it are taken through. Raises DataError for fused attention,
+    which has none."""
+    require_explicit_attention(model)
     with torch.enable_grad():
         inputs = x.detach().requires_grad_()
         loss = F.cross_entropy(model(inputs), y, reduction="none")

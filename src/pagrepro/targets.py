@@ -12,6 +12,12 @@ from pagrepro.pack import Job, shape_of
 from pagrepro.spec import canonical_json
 
 
+def alone(job: Job) -> bool:
+    """Whether a measurement of this job is falsified by whatever runs beside it (timings)."""
+    names = [member.spec["measure"]["name"] for member in job.members]
+    return any(plugins.constant("evaluations", name, "ALONE", False) for name in names)
+
+
 class JobTable:
     """Jobs by the wildcard that finds them. Kinds: train, convert, field, evaluate, apart."""
 

@@ -437,12 +437,14 @@ def intervals() -> Cases:
 # Modules beside this one, each with `FINGERPRINTS` of its area.
 AREAS = (
     "fingerprints_alignment",
+    "fingerprints_attacked",
     "fingerprints_attacks",
     "fingerprints_autoattack",
     "fingerprints_data",
     "fingerprints_denoisers",
     "fingerprints_distractor",
     "fingerprints_generators",
+    "fingerprints_imagenet",
     "fingerprints_manifold",
     "fingerprints_natural",
     "fingerprints_objectives",

@@ -26,6 +26,7 @@ ENTRY_POINTS = ("fit", "make_field", "measure", "convert", "load_data")
 
 # Modules behind numeric plugins that cannot change a number, and why.
 WITHOUT_REVISION = {
+    "attention": "refuses networks, with a message",
     "augment_options": "options, which a spec holds",
     "denoiser_options": "options, which a spec holds",
     "map_options": "options, which a spec holds",

@@ -36,7 +36,7 @@ FUNCTIONS = {
 # kind -> literal constants that are read from a plugin's source, with their types.
 CONSTANTS: dict[str, dict[str, type]] = {
     "data": {"SOURCES": tuple, "FRESH": bool},
-    "evaluations": {"REPLAYS": bool, "ARRAYS": bool, "APART": bool, "INDEPENDENT": tuple},
+    "evaluations": {"REPLAYS": bool, "ARRAYS": bool, "APART": bool, "ALONE": bool, "INDEPENDENT": tuple},
     "fields": {"SHARED": tuple, "ANY_ROWS": bool, "STORES": tuple, "SAME_DATA": tuple},
     "figures": {"NUMBERS": bool},
     "tasks": {"CONVERTED": bool},
@@ -51,6 +51,7 @@ CITATION = re.compile(r"\b(19|20)\d\d\b|\b(the|all) papers\b")
 
 # The options without a default, of plugins that have such.
 ATTACK = {"name": "pgd", "norm": "l2", "eps": "8/255", "steps": 2, "relative_step": 2}
+STEPPED = {"name": "pgd", "norm": "linf", "eps": "8/255", "steps": 2, "step_size": "1/255"}
 BUDGETS = {**ATTACK, "keep": "worst"}
 COLUMNS = [{"label": "a", "evaluation": "e"}]
 QUANTITY = {"label": "a", "evaluation": "e", "value": "v"}
@@ -76,8 +77,12 @@ REQUIRED = {
     "claims.spread": {"below": 1},
     "claims.within": {"low": 0},
     "evaluations.attack_profile": {"attack": ATTACK},
+    "evaluations.attack_steps": {"attack": STEPPED},
     "evaluations.autoattack": {"eps": "8/255"},
     "evaluations.eps50": {"attack": BUDGETS, "grid": [0.1, 0.2]},
+    "evaluations.natural_maps": {"attack": ATTACK},
+    "evaluations.perturbation_search": {"attack": ATTACK},
+    "evaluations.transfer_accuracy": {"attack": ATTACK},
     "evaluations.minimal_distance": {"attack": {"name": "carlini_wagner"}},
     "evaluations.pgd_accuracy": {"attack": ATTACK},
     "evaluations.smoothed_accuracy": {"sigma": 0.1},
@@ -108,6 +113,7 @@ REQUIRED = {
     "figures.targeted_images": {"rows": [{"label": "a", "group": "g"}]},
     # Its single logit is for two classes; the models below are built for more.
     "models.spheres_mlp": {"single_logit": False},
+    "models.swin": {"size": {"patch": 2, "window": 2, "embed_dim": 4, "depths": [2, 1], "heads": [1, 2]}},
     "objectives.adversarial_training": {"attack": ATTACK},
     "objectives.alignment_penalty": {"weight": 0.5},
     "objectives.cosine_alignment": {"weight": 0.5},
@@ -115,6 +121,7 @@ REQUIRED = {
     "objectives.gaussian_noise": {"sigma": 0.1},
     "objectives.gradient_norm": {"weight": 0.5},
     "objectives.smoothness": {"weight": 0.5},
+    "sources.imagenet_checkpoint": {"network": "swin"},
     "tables.accuracy": {"rows": [{"label": "a", "group": "g"}], "columns": COLUMNS},
     "tables.checks": {"rows": [{**QUANTITY, "group": "g", "high": 0.05}]},
     "tables.correlation": {

@@ -18,6 +18,7 @@ from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 from pagrepro.load import load_run
 from pagrepro.models import resnet50
+from pagrepro.sources import _inert
 from pagrepro.sources import robustness_checkpoint as adapter
 
 WITNESS = []  # what a malicious pickle appends to, if it can
@@ -113,9 +114,9 @@ def test_a_file_of_torch_1_1_is_read(tmp_path):
     path = tmp_path / "old.pt"
     path.write_bytes(file.getvalue())
     WITNESS.clear()
-    content = adapter.read_inert(path)
+    content = _inert.read_inert(path)
     assert torch.equal(content["model"]["w"], values)
-    assert isinstance(content["junk"], adapter.Inert)
+    assert isinstance(content["junk"], _inert.Inert)
     assert WITNESS == []
 
 
@@ -132,10 +133,10 @@ def test_known_ways_out_of_an_unpickler_lead_nowhere(tmp_path):
         b"ctorch._utils\n_rebuild_tensor_v2.__globals__\n.",
     ]
     for stream in streams:
-        found = adapter._Unpickler(io.BytesIO(stream)).load()
-        assert isinstance(found, adapter.Inert) or found is adapter.Inert
+        found = _inert._Unpickler(io.BytesIO(stream)).load()
+        assert isinstance(found, _inert.Inert) or found is _inert.Inert
     poisoned = b"ctorch._utils\n_rebuild_tensor_v2\n}S'__defaults__'\nK\x01\x85sb."
-    adapter._Unpickler(io.BytesIO(poisoned)).load()
+    _inert._Unpickler(io.BytesIO(poisoned)).load()
     assert torch._utils._rebuild_tensor_v2.__defaults__ != (1,)
     assert not marker.exists()
 
@@ -182,19 +183,19 @@ def test_unreadable_files_name_themselves(tmp_path):
     page = tmp_path / "page.pt"
     page.write_text("<html>quota exceeded</html>")
     with pytest.raises(DataError, match=r"page\.pt.*cannot be read"):
-        adapter.read_inert(page)
+        _inert.read_inert(page)
     with pytest.raises(DataError, match="no such file"):
-        adapter.read_inert(Path(tmp_path / "absent.pt"))
+        _inert.read_inert(Path(tmp_path / "absent.pt"))
     torch.save({"model": {"w": torch.zeros(1000)}}, tmp_path / "whole.pt")
     cut = tmp_path / "cut.pt"
     cut.write_bytes((tmp_path / "whole.pt").read_bytes()[:2000])
     with pytest.raises(DataError, match=r"cut\.pt.*cannot be read"):
-        adapter.read_inert(cut)
+        _inert.read_inert(cut)
     script = tmp_path / "script.pt"
     with zipfile.ZipFile(script, "w") as archive:
         archive.writestr("script/constants.pkl", b"")  # what tells TorchScript from a checkpoint
     with pytest.raises(DataError, match="TorchScript"):
-        adapter.read_inert(script)
+        _inert.read_inert(script)
 
 
 # --- ImageNet ResNet-18 ----------------------------------------------------------------------------------

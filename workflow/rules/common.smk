@@ -73,6 +73,13 @@ def cost(find, value):
     return of if grows else once
 
 
+def apart_threads(job):
+    """A measurement that says ALONE gets all cores of the machine, so that nothing runs beside it."""
+    if targets.alone(job) and workflow.cores:
+        return workflow.cores
+    return cost(finder("apart", JOBS.tail(job)), "threads")
+
+
 def packed_cost(job):
     """Resources of a rule made for one pack."""
     return {"gpu": job.cost.gpus, "mem_mb": job.cost.memory_mb, "runtime": int(job.cost.minutes)}

@@ -76,7 +76,7 @@ for shape in JOBS.shapes("apart"):
             run=JOBS.pattern("apart", shape),
         conda:
             "../../envs/torch.yaml"
-        threads: cost(finder("apart", JOBS.tail(suite)), "threads")
+        threads: apart_threads(suite)
         resources:
             gpu=cost(finder("apart", JOBS.tail(suite)), "gpus"),
             mem_mb=cost(finder("apart", JOBS.tail(suite)), "memory_mb"),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pagrepro.checks import check_range
 from pagrepro.options import Box, Number, Strict
-from pagrepro.threat import NORMS, box_of, budgets, clip, per_example
+from pagrepro.threat import NORM_FLOOR, NORMS, box_of, budgets, clip, per_example
 
 REVISION = 1
 
@@ -40,6 +40,8 @@ class Config(Strict):
     max_{j != y} z_j - z_y. restarts: independent starts. keep: "last" returns the last iterate (of the
     best restart), "worst" the first successful or else highest-loss point of x, starts and iterates.
     drop_fooled: successful examples leave the batch; only with keep "worst", whose result it keeps.
+    direction: "gradient" in the Linf ball moves along the gradient itself, its largest entry being the step,
+    instead of its sign (Rodriguez-Munoz et al., 2024, appendix C, who do not give the length).
     """
 
     norm: Literal["linf", "l2"]
@@ -55,6 +57,7 @@ class Config(Strict):
     restarts: int = Field(1, ge=1)
     keep: Literal["last", "worst"] = "last"
     drop_fooled: bool = False
+    direction: Literal["steepest", "gradient"] = "steepest"
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -62,6 +65,8 @@ class Config(Strict):
             raise ValueError("give exactly one of step_size and relative_step")
         if self.drop_fooled and self.keep != "worst":
             raise ValueError("drop_fooled needs keep: worst (dropping would change the last iterate)")
+        if self.direction == "gradient" and self.norm != "linf":
+            raise ValueError("direction: gradient is for norm: linf; in l2 it is the steepest one")
         return self
 
 
@@ -219,7 +224,11 @@ class Pgd:
             step = torch.full_like(radius, self.step_size)
         else:
             step = self.config.relative_step * radius / self.config.steps
-        moved = x_adv + per_example(step, x) * self.norm.steepest_step(gradient)
+        if self.config.direction == "steepest":
+            direction = self.norm.steepest_step(gradient)
+        else:
+            direction = gradient / per_example(self.norm.size(gradient).clamp_min(NORM_FLOOR), gradient)
+        moved = x_adv + per_example(step, x) * direction
         return problem.clip(x + self.norm.project(moved - x, radius))
 
     def _gradient(self, problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

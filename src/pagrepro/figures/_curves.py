@@ -21,16 +21,23 @@ MARKERS = ("o", "s", "^", "D")
 APART = 3
 
 
-def band(axes: Axes, x: np.ndarray, values: np.ndarray, colour: str, label: str, order: int = 0) -> None:
+def band(
+    axes: Axes, x: np.ndarray, values: np.ndarray, colour: str, label: str, order: int = 0, marks: int = 0
+) -> None:
     """Mean of values (K, S) over the K seeds at x (S,), from smallest to largest; `order` sets dash and
-    mark."""
+    mark, `marks` how many of those there are at most (0: at every place)."""
     mean, low, high = over_seeds(values)
     there = np.isfinite(mean)
     axes.fill_between(x[there], low[there], high[there], color=colour, alpha=0.2, lw=0)
     axes.plot(
         x[there], mean[there], color=colour, ls=DASHES[order % 4], marker=MARKERS[order % 4], ms=2.4, lw=1.2,
-        label=label,
+        label=label, markevery=max(1, -(-there.sum() // marks)) if marks else None,
     )  # fmt: skip
+
+
+def pale(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str) -> None:
+    """A published curve behind ours."""
+    axes.plot(x, y, color=colour, ls=(0, (4, 2)), lw=0.9, alpha=0.55, zorder=1, label=label)
 
 
 def logarithmic(axes: Axes, values: np.ndarray) -> None:
@@ -62,19 +69,34 @@ def arrays(results: Sequence[Result], places: str, values: str) -> tuple[np.ndar
 
     Raises DataError when they do not.
     """
-    grid = results[0].array(places).astype(float)
-    rows = [(r, r.array(places).astype(float), r.array(values).astype(float)) for r in results]
-    for result, mine, heights in rows:
+    rows = [r.array(values).astype(float) for r in results]
+    return on_one_grid(
+        results, [r.array(places).astype(float) for r in results], rows, f"{values!r} over another {places!r}"
+    )
+
+
+def on_one_grid(
+    results: Sequence[Result], places: Sequence[np.ndarray], values: Sequence[np.ndarray], what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(places (S,), values (K, S)) of K runs with their own of both. Raises DataError, which says `what` is
+    wrong, unless places are the same for all runs."""
+    grid = places[0]
+    for result, mine, heights in zip(results, places, values, strict=True):
         if mine.shape != grid.shape or not np.allclose(mine, grid) or heights.shape != grid.shape:
-            raise DataError(f"{result.run}: {values!r} over another {places!r} than {results[0].run}")
-    return grid, np.stack([heights for _, _, heights in rows])
+            raise DataError(f"{result.run}: {what} than {results[0].run}")
+    return grid, np.stack(list(values))
+
+
+def absence(reasons: dict[str, str]) -> list[str]:
+    """What to say of each label that is missing: label -> reason ("": unfinished)."""
+    return [
+        f"{label}: {f'not testable: {why}' if why else 'not finished yet'}" for label, why in reasons.items()
+    ]
 
 
 def absent(figure: Figure, reasons: dict[str, str]) -> None:
     """Below the figure, what is missing beside the lines that are there: label -> reason ("": unfinished)."""
-    words = [
-        f"{label}: {f'not testable: {why}' if why else 'not finished yet'}" for label, why in reasons.items()
-    ]
+    words = absence(reasons)
     if words:
         figure.supxlabel("\n".join(line for text in words for line in textwrap.wrap(text, 90)), fontsize=6.5)
 

@@ -208,8 +208,7 @@ def _curve(
         at = {strength: place for strength, place in zip(here.sweep.strengths, here.x)}
         kept = np.isin(x, here.sweep.strengths)
         x, y = np.array([at[strength] for strength in x[kept]]), y[kept]
-    pale = published_axes or axes
-    pale.plot(x, y, color=COLOURS[name], ls=(0, (4, 2)), lw=0.9, alpha=0.55, zorder=1, label=PUBLISHED)
+    curves.pale(published_axes or axes, x, y, COLOURS[name], PUBLISHED)
 
 
 def _axis(axes: Axes, here: _Drawn) -> None:

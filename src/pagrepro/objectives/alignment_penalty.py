@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
 from pagrepro.closest_class import class_distances, closest_class, ell, is_zero, of_class
 from pagrepro.gradients import class_gradients, cosine
@@ -45,6 +46,7 @@ def build(config: Config):
     ValueError for `gradient: loss` with more than two classes, where its direction is another."""
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        require_explicit_attention(model)
         x = batch.augmented().detach().requires_grad_()
         logits = model(x)
         if config.gradient == "loss" and logits.shape[1] != 2:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import batch_norm_mode
 from pagrepro.gradients import class_cosines, scores
@@ -69,6 +70,7 @@ def build(config: Config):
     (B, C, *shape). generator: draws the class subset. Raises ValueError for more classes than there are."""
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        require_explicit_attention(model)
         x, seen = _differentiated(config, batch)
         logits = model(seen)
         cross_entropy = F.cross_entropy(logits, batch.y, reduction="none")

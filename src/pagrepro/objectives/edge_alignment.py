@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
 from pagrepro.gradients import COSINE_EPS, cosine
 from pagrepro.map_options import Energy
@@ -56,6 +57,7 @@ def build(config: Config):
     space: normalized of a model without normalisation."""
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        require_explicit_attention(model)
         x = batch.augmented().detach().requires_grad_()
         with torch.no_grad():
             edges = oriented_energy(images_in_space(model, x, config.space), config.energy)[:, None]

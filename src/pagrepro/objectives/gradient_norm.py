@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import evaluation_mode
 from pagrepro.errors import DataError
@@ -88,6 +89,7 @@ def build(config: Config):
     attack = None if config.attack is None else instantiate("attacks", config.attack)
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        require_explicit_attention(model)
         if config.of == "logit_sum" and getattr(model, "single_logit", False):
             raise DataError(
                 "objective option of: logit_sum; the model has a single logit f, returned as (-f/2, f/2),"

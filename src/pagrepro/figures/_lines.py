@@ -1,0 +1,130 @@
+"""Figures with one line per group: the runs behind a line, its colour, and what is said of the data."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pagrepro.errors import DataError
+from pagrepro.figures import _curves as curves
+from pagrepro.figures import _style as style
+from pagrepro.results import Context, Member, Result
+
+REVISION = 1
+
+# Characters per inch of the small print.
+SMALL = 6.5
+PER_INCH = 19
+
+
+class Line(Protocol):
+    """What the options of such a figure call a line; where: labels that its runs have."""
+
+    label: str
+    group: str
+    where: dict[str, Any]
+
+
+def has_labels(run: Result | Member, line: Line) -> bool:
+    """Whether a run of the line's group is one of the line's."""
+    return all(run.labels.get(key) == value for key, value in line.where.items())
+
+
+def results_of(
+    context: Context, line: Line, evaluation: str, seed: int | None = None
+) -> tuple[list[Result], str]:
+    """(results of the line's runs, why there are none; "" where there are or while they are unfinished).
+
+    With a seed only the run that has it, else the first. Raises DataError when no run has the line's labels.
+    """
+    reason = context.reason(line.group, evaluation)
+    if reason:
+        return [], reason
+    found = context.results(line.group, evaluation)
+    kept = [result for result in found if has_labels(result, line)]
+    if found and not kept and not context.incomplete:
+        raise DataError(f"{context.content['name']}: no run of {line.group} has the labels {line.where}")
+    if seed is not None:
+        kept = ([result for result in kept if result.seed == seed] or kept)[:1]
+    return kept, ""
+
+
+def colours(context: Context, lines: Sequence[Line]) -> dict[str, str]:
+    """label -> colour: that of the objective in every figure, or of the place where two would be the same."""
+    found = [style.colour(context.group(line.group), line.label) for line in lines]
+    if len(set(found)) < len(found):
+        found = [style.CLASS_COLOURS[n % len(style.CLASS_COLOURS)] for n in range(len(found))]
+    return {line.label: colour for line, colour in zip(lines, found, strict=True)}
+
+
+def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels of this size in inches, line by line."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = style.figure(width * columns + 0.4, height * rows + 0.9)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, grid[:count]
+
+
+def legend(figure: Figure, per_row: int = 4) -> None:
+    """One legend for all panels, above them."""
+    seen = {}
+    for axes in figure.axes:
+        seen |= {label: line for line, label in zip(*axes.get_legend_handles_labels())}
+    if seen:
+        figure.legend(
+            list(seen.values()), list(seen), loc="outside upper center", ncols=min(len(seen), per_row)
+        )
+
+
+def count(results: Sequence[Result]) -> str:
+    """`3 runs, 1 diverged`."""
+    diverged = sum(result.diverged for result in results)
+    runs = f"{len(results)} run{'s' * (len(results) != 1)}"
+    return f"{runs}, {diverged} diverged" if diverged else runs
+
+
+def foot(
+    figure: Figure, context: Context, drawn: dict[str, tuple[str, str]], reasons: dict[str, str], words: str
+) -> None:
+    """Below the figure: data and networks really used, with the lines drawn from them (label -> (group,
+    number of runs)); `words`; and what is missing."""
+    used: dict[str, list[str]] = {}
+    for label, (name, runs) in drawn.items():
+        group = context.group(name)
+        used.setdefault(f"{group.dataset} with {group.network}", []).append(f"{label} ({runs})")
+    said = [f"{on}: {', '.join(labels)}" for on, labels in used.items()]
+    said += [words] * bool(words and drawn)
+    said += curves.absence({label: why for label, why in reasons.items() if label not in drawn})
+    figure.supxlabel(_wrapped(said, figure.get_size_inches()[0]), fontsize=SMALL)
+
+
+def frame(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    """All parts that have rows, one after the other; empty with these columns where none has."""
+    full = [part[list(columns)] for part in parts if len(part)]
+    return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=list(columns))
+
+
+def told(axes: Axes, title: str, lines: Iterable[str], width: float) -> None:
+    """The title of a panel `width` inches wide, and below it in small print one sentence per line."""
+    axes.set_title(_wrapped([title, *lines], width), loc="left", fontsize=SMALL)
+
+
+def _wrapped(sentences: Iterable[str], width: float) -> str:
+    wide = int(PER_INCH * width)
+    return "\n".join(part for sentence in sentences for part in textwrap.wrap(sentence, wide))
+
+
+def joined(results: Sequence[Result], name: str) -> np.ndarray:
+    """A per-example array (N,) of all these runs, one after the other. Raises DataError for other shapes."""
+    parts = [result.array(name) for result in results]
+    for result, part in zip(results, parts, strict=True):
+        if part.ndim != 1:
+            raise DataError(f"{result.run}: {name!r} has shape {part.shape}, expected one number per example")
+    return np.concatenate(parts)

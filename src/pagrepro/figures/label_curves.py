@@ -1,0 +1,137 @@
+"""Values of a sweep over a numeric label of its runs, with other methods as horizontal lines.
+
+Rodriguez-Munoz et al. (2024), Figure 5: clean and robust accuracy over the weight lambda of the gradient
+norm, beside adversarial and natural training. Lines are means over seeds, bands go from the smallest to
+the largest; published curves are pale.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from pydantic import Field, model_validator
+
+from pagrepro import sweeps
+from pagrepro.artifact import FigureResult
+from pagrepro.figures import _curves as curves
+from pagrepro.figures import _lines as lines
+from pagrepro.figures import _style as style
+from pagrepro.options import Number, Strict
+from pagrepro.results import Context
+
+REVISION = 1
+
+
+class Published(Strict):
+    """A published curve: x are labels, y in the unit of the axis."""
+
+    x: tuple[Number, ...]
+    y: tuple[Number, ...]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> "Published":
+        if len(self.x) != len(self.y):
+            raise ValueError(f"as many x as y, found {len(self.x)} and {len(self.y)}")
+        return self
+
+
+class Quantity(Strict):
+    """A value of a measurement; scale: from the file's unit to that of the axis."""
+
+    label: str
+    evaluation: str
+    value: str = "accuracy"
+    scale: Number = 100
+    published: Published | None = None
+
+
+class Reference(Strict):
+    """A method without the label; where: labels that its runs must have."""
+
+    label: str
+    group: str
+    where: dict[str, Any] = {}
+
+
+class Config(Strict):
+    """group: the sweep; strength: numeric label of its runs; quantities: one curve each; references:
+    horizontal lines, one for each quantity."""
+
+    group: str
+    label: str
+    strength: str = "strength"
+    quantities: tuple[Quantity, ...] = Field(min_length=1)
+    references: tuple[Reference, ...] = ()
+    xlabel: str = "strength"
+    ylabel: str = "accuracy (%)"
+
+
+COLUMNS = ["line", "quantity", "run", "seed", "status", "strength", "value"]
+DASHES = (":", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)))
+
+
+def draw(config: Config, context: Context) -> FigureResult:
+    """Frame: one row per quantity and run; references have no strength. Raises DataError when a run of the
+    sweep lacks the label."""
+    figure = style.figure(6.2, 2.9)
+    axes = figure.subplots()
+    frames, reasons, drawn = [], {}, {}
+    for order, quantity in enumerate(config.quantities):
+        colour = style.CLASS_COLOURS[order % len(style.CLASS_COLOURS)]
+        points = _sweep(axes, config, context, quantity, colour, order)
+        frames.append(points)
+        if len(points):
+            diverged = int((points["status"] == "diverged").sum())
+            runs = f"{len(points)} runs" + (f", {diverged} diverged" if diverged else "")
+            drawn[config.label] = (config.group, runs)
+        else:
+            reasons[f"{config.label}, {quantity.label}"] = (
+                context.reason(config.group, quantity.evaluation) or ""
+            )
+        for place, line in enumerate(config.references):
+            name = f"{line.label}, {quantity.label}"
+            results, reason = lines.results_of(context, line, quantity.evaluation)
+            if not results:
+                reasons[name] = reason
+                continue
+            frames.append(
+                _reference(axes, quantity, line.label, results, (colour, DASHES[place % len(DASHES)]))
+            )
+            drawn[line.label] = (line.group, lines.count(results))
+    if axes.get_lines():
+        axes.set(xlabel=config.xlabel, ylabel=config.ylabel)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    else:
+        style.unavailable(axes, next(filter(None, reasons.values()), ""), wide=60)
+    lines.foot(figure, context, drawn, reasons, "bands from the smallest to the largest run")
+    return FigureResult(figure, lines.frame(frames, COLUMNS))
+
+
+def _sweep(
+    axes: Axes, config: Config, context: Context, quantity: Quantity, colour: str, order: int
+) -> pd.DataFrame:
+    measured = {"value": (quantity.evaluation, quantity.value)}
+    points = sweeps.points(context, config.group, measured, config.strength)
+    points["value"] *= quantity.scale
+    if len(points):
+        sweep = sweeps.from_points(points, ["value"])
+        curves.band(axes, sweep.strengths, sweep.values["value"], colour, quantity.label, order)
+        if quantity.published is not None:
+            x, y = (np.array(numbers, float) for numbers in (quantity.published.x, quantity.published.y))
+            curves.pale(axes, x, y, colour, f"{quantity.label} (published)")
+    return points.assign(line=config.label, quantity=quantity.label)[COLUMNS]
+
+
+def _reference(
+    axes: Axes, quantity: Quantity, label: str, results: list, look: tuple[str, Any]
+) -> pd.DataFrame:
+    values = np.array([quantity.scale * result.value(quantity.value) for result in results])
+    finite = values[np.isfinite(values)]
+    if len(finite):
+        name = f"{quantity.label}, {label}"
+        axes.axhline(finite.mean(), color=look[0], ls=look[1], lw=1, zorder=0, label=name)
+    rows = [
+        (label, quantity.label, r.run, r.seed, r.status, np.nan, value) for r, value in zip(results, values)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
