@@ -20,8 +20,11 @@ class DeviceError(UserError):
     """The wanted device is not there."""
 
 
-def choose_device(wanted: str = "auto", slots: Path | None = None) -> torch.device:
+def choose_device(wanted: str = "auto", slots: Path | None = None, number: int | None = None) -> torch.device:
     """Device for this process: "auto" (a GPU where there is one), "cpu" or "cuda".
+
+    number: of the visible GPU to take, for one of several processes that share a job's GPUs (else the first
+    that is free).
 
     `slots`: folder of the files by which processes of one machine agree on GPUs (the system's folder for
     temporary files). Raises DeviceError when "cuda" is wanted and none is visible.
@@ -36,7 +39,15 @@ def choose_device(wanted: str = "auto", slots: Path | None = None) -> torch.devi
         )
     if count == 0:
         return torch.device("cpu")
-    index = 0 if count == 1 else take_slot([_identity(k) for k in range(count)], slots)
+    if number is not None and number >= count:
+        raise DeviceError(f"process {number} of this machine has no GPU of its own: {count} are visible")
+    index = (
+        number
+        if number is not None
+        else 0
+        if count == 1
+        else take_slot([_identity(k) for k in range(count)], slots)
+    )
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device

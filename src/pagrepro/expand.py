@@ -8,7 +8,6 @@ from pagrepro.configuration import Configuration
 from pagrepro.declare import Declarations, declare
 from pagrepro.expansion import ArtifactPlan, ClaimsPlan, Expansion, Group
 from pagrepro.resolve import Resolver
-from pagrepro.spec import network_label
 
 
 def expand(config: dict[str, Any], root: Path = Path(".")) -> Expansion:
@@ -143,3 +142,14 @@ def _part_reason(item: Any, part: Any, found: Expansion) -> str | None:
                     f" this tier used {group.dataset} with {group.network} and {group.epochs}"
                 )
     return None
+
+
+def network_label(task: dict[str, Any]) -> str:
+    """Short name of the network a run really uses, for table rows: `cifar_resnet18 w8`, `unet w64`."""
+    # A task without another network in it is its own: `conditional_gan w256`.
+    network = task.get("model") or task.get("generator") or task
+    size = network.get("size")
+    if size is not None:
+        return f"{network['name']} {size if isinstance(size, str) else 'e' + str(size['embed_dim'])}"
+    width = f" w{network['width']}" if "width" in network else ""
+    return f"{network['name']}{width}"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pagrepro import schedule
+from pagrepro import distributed, schedule
 from pagrepro.determinism import seed_global, switches
 from pagrepro.ema import Ema
 from pagrepro.errors import Diverged
@@ -50,15 +50,16 @@ def fit(
     Outputs that are already there, whole and of this spec and code, are left alone (but for
     `options.again`). A fit that diverges also writes all outputs, with status "diverged". Raises Stopped on
     SIGTERM or SIGINT, StateError when another process owns the run, OSError when outputs cannot be written
-    (then the state is still there).
+    (then the state is still there). Under torchrun all processes call this; what is written is the leader's.
     """
     folder = layout.state(name)
     identity = {"spec_hash": spec_hash(spec), "revisions": revisions}
     lock = options.lock(folder, options.job, options.heartbeat_s, options.wait_s)
-    lock.acquire()
+    distributed.by_leader(lock.acquire)
     try:
         store = StateStore(folder, identity, options.write, options.check_state)
-        record = None if options.again else finished_record(layout, name, spec, identity)
+        known = None if options.again else (lambda: finished_record(layout, name, spec, identity))
+        record = known and distributed.from_leader(known)
         if record is not None:
             print(f"{name}: already finished, nothing to do", flush=True)
         else:
@@ -66,10 +67,11 @@ def fit(
                 loop = Loop(spec, name, layout, torch.device(device), options, parts, store, lock, received)
                 record = loop.fit()
         # Only now, with run.json on the disk, is the state no longer needed.
-        store.delete()
+        distributed.by_leader(store.delete)
         return record
     finally:
-        lock.release()
+        if distributed.leads():
+            lock.release()
 
 
 @dataclass
@@ -127,8 +129,6 @@ class Loop:
         measures = {e["name"]: prepare(e, self.spec, self.layout, self.device, root) for e in entries}
         return Monitors(entries, measures, self.epochs, by_metric=self.spec["fit"].get("select"))
 
-    # --- the loop ------------------------------------------------------------------------------------
-
     def fit(self) -> dict[str, Any]:
         """Fit from wherever the saved state is to the end, and write the outputs."""
         self.resume()
@@ -174,7 +174,7 @@ class Loop:
             metrics = self.task.step(state, batch)
         if self.ema is not None:
             self.ema.update(self.network, state.step)
-        return metrics, len(batch.y)
+        return metrics, batch.size
 
     def finish_epoch(self) -> None:
         """History line, monitors, best weights and kept weights of the epoch that just ended."""
@@ -186,7 +186,9 @@ class Loop:
             raise Diverged("loss", state.step - 1)
         self.averages.seconds += self._lap()
         self.monitors.take_metrics(epoch, means, self.network)
-        monitor = self.monitors.take(epoch, self.network, self.ema and self.ema.values)
+        average = self.ema and self.ema.values
+        # The others wait for the leader at the next step.
+        monitor = self.monitors.take(epoch, self.network, average) if distributed.leads() else {}
         peak = peak_mb(self.device).get("gpu_peak_mb")
         line = history_line(
             epoch, state.step, optimizer.param_groups[0]["lr"], self.averages, monitor, self.wall_s, peak
@@ -208,16 +210,17 @@ class Loop:
         before, self.lap_at = self.lap_at, time.monotonic()
         return self.lap_at - before
 
-    # --- what it remembers ---------------------------------------------------------------------------
-
     def save_if_due(self) -> None:
         """Save when it is time or a signal came; after a signal, stop (unless the last step is done)."""
         step, every = self.state.step, self.options.save_every_steps
         late = time.monotonic() - self.saved_at >= self.options.save_every_s
-        if late or self.received or (every is not None and step - self.saved_step >= every):
-            self.save()
-        if self.received and step < self.state.total_steps:
-            number = self.received[0]
+        due = late or (every is not None and step - self.saved_step >= every)
+        # All processes stop at the same step, whichever of them was told to.
+        due, number = distributed.agreed(int(due), self.received[0] if self.received else 0)
+        if due or number:
+            distributed.by_leader(self.save)
+            self.saved_at, self.saved_step = time.monotonic(), step
+        if number and step < self.state.total_steps:
             print(f"{self.name}: stopped by signal {number} at step {step}", flush=True)
             raise Stopped(128 + number)
 
@@ -229,7 +232,6 @@ class Loop:
             self.store.save(self.state.step, self.tree())
         except OSError as error:
             print(f"WARNING: {self.name}: state not saved at step {self.state.step}: {error}", flush=True)
-        self.saved_at, self.saved_step = time.monotonic(), self.state.step
         self._lap()
 
     def tree(self) -> dict[str, Any]:
@@ -251,7 +253,9 @@ class Loop:
 
     def resume(self) -> None:
         """Continue from the newest state that can be used; without one, start at step 0."""
-        tree = self.store.load()
+        # The leader first: it throws away what cannot be used.
+        tree = distributed.by_leader(self.store.load)
+        tree = tree if distributed.leads() else self.store.load()
         if tree is None:
             print(f"{self.name}: starts at step 0 of {self.state.total_steps}", flush=True)
             return
@@ -267,8 +271,6 @@ class Loop:
         self.earlier_s, self.resumed = tree["wall_s"], tree["resumed"] + 1
         self.state.step = self.saved_step = tree["step"]
         print(f"{self.name}: resumes at step {self.state.step} of {self.state.total_steps}", flush=True)
-
-    # --- the end -------------------------------------------------------------------------------------
 
     def write_outputs(self, diverged: Diverged | None) -> dict[str, Any]:
         """Write all declared outputs, whether the fit diverged or not; returns `run.json`."""
@@ -292,5 +294,5 @@ class Loop:
             diverged_inputs=diverged_inputs(self.spec, self.layout),
             provenance=provenance(self.device, self.wall_s, self.started, resumed=self.resumed),
         )
-        write = self.options.write
-        return write_run(self.layout, self.name, weights, self.history, record, write, self.lock.check)
+        end = (self.history, record, self.options.write, self.lock.check)
+        return distributed.from_leader(lambda: write_run(self.layout, self.name, weights, *end))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pagrepro import distributed
 from pagrepro.errors import UserError
 from pagrepro.finished import keep, kept_folder, key_for, restore, run_outputs
 from pagrepro.fit import fit
@@ -40,8 +41,8 @@ def _one(member: dict[str, Any], layout: Layout, device: torch.device, options: 
     name, spec, revisions = member["name"], member["spec"], member["revisions"]
     outputs: list[Path] = run_outputs(layout, name, spec)
     folder, key = kept_folder(layout, "models", name), key_for(spec, revisions)
-    if not options.again and restore(folder, key, outputs):
+    if not options.again and distributed.from_leader(lambda: restore(folder, key, outputs)):
         print(f"{name}: unchanged, kept from an earlier job", flush=True)
         return
     fit(spec, name, layout, revisions, device, options)
-    keep(folder, key, outputs)
+    distributed.by_leader(lambda: keep(folder, key, outputs))

@@ -31,13 +31,15 @@ class Adam(Strict):
 
 
 class AdamW(Strict):
-    """Adam with weight decay applied to the weights themselves."""
+    """Adam with weight decay applied to the weights themselves; decay: of all of them, or of matrices (and
+    filters) only, without biases, normalisation and what the network names in `no_weight_decay()`."""
 
     name: Literal["adamw"]
     lr: Number
     betas: tuple[float, float] = (0.9, 0.999)
     eps: Number = 1e-8
     weight_decay: Number = 0.01
+    decay: Literal["all", "matrices"] = "all"
 
 
 Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]

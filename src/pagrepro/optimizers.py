@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pagrepro.optimizer_options import Adam, AdamW, Sgd
 
@@ -50,8 +50,28 @@ class LightAdamW(_Light, torch.optim.AdamW):
     step = _step(torch.optim.AdamW)
 
 
-def build_optimizer(options: Sgd | Adam | AdamW, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The optimiser these options name, over `parameters`, with its update fused into one kernel: for small
-    networks the updates one by one cost as much as the gradients."""
+def build_optimizer(
+    options: Sgd | Adam | AdamW, network: nn.Module | Iterable[Tensor]
+) -> torch.optim.Optimizer:
+    """The optimiser these options name, over the parameters of a network (or these tensors), with its update
+    fused into one kernel: for small networks the updates one by one cost as much as the gradients. `decay:
+    matrices` needs the network itself."""
     kinds = {"sgd": LightSgd, "adam": LightAdam, "adamw": LightAdamW}
-    return kinds[options.name](parameters, fused=True, **options.model_dump(exclude={"name"}))
+    given = options.model_dump(exclude={"name", "decay"})
+    if getattr(options, "decay", "all") == "matrices":
+        return kinds[options.name](_groups(network, options.weight_decay), fused=True, **given)
+    parameters = network.parameters() if isinstance(network, nn.Module) else network
+    return kinds[options.name](parameters, fused=True, **given)
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay."""
+    named = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    without = set(network.no_weight_decay()) if hasattr(network, "no_weight_decay") else set()
+    unknown = without - named.keys()
+    if unknown:
+        raise ValueError(f"no_weight_decay names no parameters: {', '.join(sorted(unknown))}")
+    spared = [p for name, p in named.items() if p.dim() < 2 or name in without]
+    decayed = [p for name, p in named.items() if p.dim() >= 2 and name not in without]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

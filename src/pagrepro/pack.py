@@ -84,8 +84,9 @@ def _groups_of_runs(expansion: Expansion) -> dict[str, list[str]]:
 
 
 def _packable(member: Run | Field) -> bool:
-    """Converted weights run another script, so they stay out of packs."""
-    return isinstance(member, Field) or member.spec["fit"] is not None
+    """Converted weights run another script, and fits of several processes are started otherwise: they stay
+    out of packs."""
+    return isinstance(member, Field) or (member.spec["fit"] is not None and member.cost.devices == 1)
 
 
 def _stage(

@@ -42,6 +42,11 @@ def used(log: str) -> tuple[float, float] | None:
     return (float(found[-1][0]), float(found[-1][1])) if found else None
 
 
+def local_rank() -> int:
+    """Number of this process on its machine, from torchrun; 0 without."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def machine() -> dict[str, Any]:
     """Choices of `config.yaml` that belong to the machine: offline_dir, device, save_every_s, paths.
 

@@ -98,6 +98,7 @@ class Cost(Strict):
     memory_mb: int = 16000
     gpus: int = 1
     threads: int = 4
+    devices: int = Field(1, ge=1, description="processes of one fit; more than one are started by torchrun")
 
 
 class Ema(Strict):
@@ -115,6 +116,7 @@ class Fit(Strict):
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    micro_batches: int = Field(1, ge=1, description="equal parts of a batch, taken one after the other")
     drop_last: bool = True
     steps_per_epoch: int | None = Field(
         None, ge=1, description="steps that make an epoch, for epochs that are no full pass over the split"
@@ -137,6 +139,12 @@ class Fit(Strict):
     def _whole_epochs(self) -> "Fit":
         if self.fresh and self.steps_per_epoch is None:
             raise ValueError("fresh examples never end: say how many steps make an epoch (steps_per_epoch)")
+        whole = self.drop_last and not self.fresh
+        if self.batch_size % self.micro_batches or (self.micro_batches > 1 and not whole):
+            raise ValueError(
+                f"batch_size {self.batch_size} in {self.micro_batches} micro_batches: equal parts,"
+                " drop_last: true and examples of a split are needed"
+            )
         return self
 
 
@@ -284,14 +292,6 @@ class Tier(Strict):
     unavailable: tuple[str, ...] = ()
     settings: dict[Key, dict[str, Any]] = {}
     packs: tuple[PackDeclaration, ...] = ()
-
-
-def network_label(task: dict[str, Any]) -> str:
-    """Short name of the network a run really uses, for table rows: `cifar_resnet18 w8`, `unet w64`."""
-    # A task without another network in it is its own: `conditional_gan w256`.
-    network = task.get("model") or task.get("generator") or task
-    width = f" w{network['width']}" if "width" in network else ""
-    return f"{network['name']}{width}"
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pagrepro import plugins
+from pagrepro import distributed, plugins
 from pagrepro.batch import Batch, FieldReader
 from pagrepro.dataset import to_float
 from pagrepro.errors import DataError
@@ -77,6 +77,7 @@ class Batches:
     seed: int
     channels_last: bool = False
     steps_per_epoch: int | None = None
+    micro_batches: int = 1
 
     @property
     def per_epoch(self) -> int:
@@ -103,15 +104,26 @@ class Batches:
     def batch(self, order: Tensor, position: int, step: int, total_steps: int) -> Batch:
         """Batch number `position` of the epoch with this order; new examples where the data are drawn."""
         if self.data.fresh is not None:
+            distributed.mine(self.micro_batches)
             return self._fresh_batch(step, total_steps)
         rows = order[position * self.batch_size : (position + 1) * self.batch_size]
+        rows, parts = self._mine(rows)
         data, x = self.data, to_float(self.data.x[rows])
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return Batch(
             x, data.y[rows], rows, fields=data.fields, low=data.low, high=data.high,
-            step=step, progress=step / total_steps,
+            step=step, progress=step / total_steps, parts=parts, whole=self.batch_size if parts else None,
         )  # fmt: skip
+
+    def _mine(self, rows: Tensor) -> tuple[Tensor, list[tuple[int, slice]] | None]:
+        """Rows of this process's micro-batches, and number and place among them of each."""
+        numbers = distributed.mine(self.micro_batches)
+        if self.micro_batches == 1:
+            return rows, None
+        size = len(rows) // self.micro_batches
+        places = [(number, slice(k * size, (k + 1) * size)) for k, number in enumerate(numbers)]
+        return torch.cat([rows[number * size : (number + 1) * size] for number in numbers]), places
 
     def _fresh_batch(self, step: int, total_steps: int) -> Batch:
         """Examples that are rows of no split: their index is -1."""
@@ -126,5 +138,11 @@ class Batches:
 def batches_of(data: TrainingData, fit: dict[str, Any], seed: int) -> Batches:
     """Batches as the options `fit` of a run's spec say."""
     return Batches(
-        data, fit["batch_size"], fit["drop_last"], seed, fit["channels_last"], fit.get("steps_per_epoch")
+        data,
+        fit["batch_size"],
+        fit["drop_last"],
+        seed,
+        fit["channels_last"],
+        fit.get("steps_per_epoch"),
+        fit.get("micro_batches", 1),
     )

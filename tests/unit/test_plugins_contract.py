@@ -56,6 +56,7 @@ BUDGETS = {**ATTACK, "keep": "worst"}
 COLUMNS = [{"label": "a", "evaluation": "e"}]
 QUANTITY = {"label": "a", "evaluation": "e", "value": "v"}
 PANELS = [{"label": "a", "groups": {"m": "g"}}]
+LINES = [{"label": "a", "group": "g"}]
 REQUIRED = {
     "attacks.batch_pgd": {"eps": 0.5, "steps": 2},
     "attacks.pgd": ATTACK,
@@ -99,13 +100,23 @@ REQUIRED = {
     "figures.decision_regions": {"panels": [{"label": "a", "group": "g"}]},
     "figures.distance_scatter": {"rows": PANELS, "methods": ["m"]},
     "figures.distractor_examples": {"rows": [{"label": "a", "group": "g"}]},
+    "figures.edge_scatter": {"lines": LINES, "evaluation": "e"},
+    "figures.entry_histograms": {"lines": LINES, "evaluation": "e"},
     "figures.gradient_images": {"rows": PANELS, "methods": ["m"]},
+    "figures.histograms": {"lines": LINES, "evaluation": "e", "array": "a", "xlabel": "x"},
+    "figures.label_curves": {"group": "g", "label": "a", "quantities": COLUMNS},
     "figures.lambda_row": {"rows": [{"label": "a", "group": "g"}]},
     "figures.noise_ratio": {"lines": [{"label": "a", "group": "g"}]},
     "figures.map_grid": {
         "panels": [{"label": "a", "runs": [{"group": "g"}]}],
         "evaluations": [{"evaluation": "e", "label": "score"}],
     },
+    "figures.mean_curves": {
+        "lines": LINES,
+        "panels": [{"label": "a", "evaluation": "e", "x": "x", "y": "y", "xlabel": "x", "ylabel": "y"}],
+    },
+    "figures.monitor_curves": {"lines": LINES, "panels": [{"label": "a", "value": "v", "ylabel": "y"}]},
+    "figures.natural_maps": {"rows": LINES},
     "figures.noise_examples": {"group": "g"},
     "figures.residual_examples": {"panels": [{"label": "a", "group": "g"}]},
     "figures.schematic_generation": {"which": "direct"},

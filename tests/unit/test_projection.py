@@ -359,7 +359,7 @@ def test_similarity_without_a_truth_and_with_pairs_missing():
 
 
 def test_finished_generators_have_names_in_tables():
-    from pagrepro.spec import network_label
+    from pagrepro.expand import network_label
 
     tasks = {
         "unet w8": {"name": "residual_generator", "generator": {"name": "unet", "width": 8, "levels": 2}},

@@ -73,6 +73,16 @@ def cost(find, value):
     return of if grows else once
 
 
+def launcher(find):
+    """What starts the script of a fit: several processes of one fit are torchrun's."""
+
+    def of(wildcards):
+        devices = find(wildcards).cost.devices
+        return "python" if devices == 1 else f"torchrun --standalone --nproc-per-node {devices}"
+
+    return of
+
+
 def apart_threads(job):
     """A measurement that says ALONE gets all cores of the machine, so that nothing runs beside it."""
     if targets.alone(job) and workflow.cores:

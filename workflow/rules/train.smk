@@ -26,8 +26,9 @@ for shape in JOBS.shapes("train"):
         params:
             spec=spec_of(finder("train")),
             results=results_folder,
+            launcher=launcher(finder("train")),
         shell:
-            "python workflow/scripts/train.py --spec {params.spec:q} --results {params.results}"
+            "{params.launcher} workflow/scripts/train.py --spec {params.spec:q} --results {params.results}"
             " > {log:q} 2>&1"
 
 

@@ -1,12 +1,23 @@
-"""Fit the runs of one job, one after another in one process; resumes where an earlier job was stopped."""
+"""Fit the runs of one job, one after another; resumes where an earlier job was stopped.
+
+A run whose `cost` has `devices: n` is fitted by n processes, which torchrun starts:
+    torchrun --standalone --nproc-per-node 4 workflow/scripts/train.py --spec ... --results ...
+On several machines with a common file system, on each of them:
+    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint <first machine>:29500 \\
+        workflow/scripts/train.py --spec ... --results ...
+The number of all processes has to divide the run's `fit.micro_batches`; it does not change the result but for
+the order of summation.
+"""
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 
 import torch
 
-from pagrepro import script
+from pagrepro import distributed, script
 from pagrepro.argument import given
 from pagrepro.device import choose_device
 from pagrepro.fit_all import fit_all
@@ -16,7 +27,9 @@ from pagrepro.provenance import opening_line
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     about = "JSON list of members {name, spec, revisions}, or a file with it"
     parser.add_argument("--spec", required=True, help=about)
     parser.add_argument("--results", required=True, type=Path, help="results/<tier>")
@@ -39,11 +52,16 @@ if __name__ == "__main__":
     with script.main():
         if args.threads:
             torch.set_num_threads(args.threads)
-        device = choose_device(args.device)
+        several = torch.distributed.is_torchelastic_launched()
+        device = choose_device(args.device, number=script.local_rank() if several else None)
+        distributed.join(device)
+        if not distributed.leads():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
         print(opening_line(device), flush=True)
         members = given(args.spec)
         print(json.dumps(members, sort_keys=True), flush=True)
         options = FitOptions(save_every_s=args.save_every_s, job=args.job, again=args.again)
         failed = fit_all(members, Layout(args.results, args.resources), device, options)
+        distributed.leave()
         if failed:
             raise SystemExit("\n".join(f"failed: {line}" for line in failed))

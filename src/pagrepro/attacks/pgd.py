@@ -138,7 +138,8 @@ class Pgd:
         """Perturbed x, (B, *shape), within eps of x and within the box.
 
         model: called as it is given (set eval mode first); its weights get no gradient. x: (B, *shape) in
-        [low, high] (None: unbounded, no clipping); y: (B,) int64 labels, or targets if targeted. eps, in the
+        [low, high] (None: unbounded, no clipping); y: (B,) int64 labels, or targets if targeted, or (B, C)
+        probabilities of the classes, of which the largest counts as the label. eps, in the
         data's units: overrides the configured budget, one number or (B,). generator: source of the starts,
         drawn for the whole batch before anything is dropped; None will do for start "zero". active: (B,)
         bool, which examples to attack (default all): the others come back as they are, but have their share
@@ -251,13 +252,16 @@ class Pgd:
             best.offer(rows, x, *self._judge(problem.model(x), problem.y))
 
     def _judge(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective to be maximised (n,) and success (n,) of logits (n, C)."""
+        """Objective to be maximised (n,) and success (n,) of logits (n, C); y: labels or probabilities."""
+        soft = y.dim() == 2
+        if soft and (self.config.targeted or self.config.loss != "cross_entropy"):
+            raise ValueError("probabilities of classes are for an untargeted attack on the cross-entropy")
         if self.config.loss == "cross_entropy":
             value = F.cross_entropy(logits, y, reduction="none")
         else:
             others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
             value = others - logits.gather(1, y[:, None])[:, 0]
-        reached = logits.argmax(1) == y
+        reached = logits.argmax(1) == (y.argmax(1) if soft else y)
         success = reached if self.config.targeted else ~reached
         # Every comparison with NaN is false, so such a point is never the better one.
         return (-value if self.config.targeted else value), success & logits.isfinite().all(1)

@@ -27,8 +27,8 @@ REVISION = 1
 
 class Config(Strict):
     """attack: an untargeted attack in the Linf ball that takes a budget per image; give it `relative_step`
-    (steps / 4 for a quarter of the budget). first: the first budget; doublings, bisections: how many; largest,
-    points: accuracy is given at so many places from 0 to largest. Budgets in the data's units."""
+    (steps / 4 for a quarter of the budget). first: the first budget; doublings, bisections: how many;
+    largest, points: accuracy is given at so many places from 0 to largest. Budgets in the data's units."""
 
     attack: plugin("attacks")
     first: Number = Field(2 / 255, gt=0)

@@ -115,7 +115,7 @@ def _curve(
 ) -> pd.DataFrame:
     places = [panel.x_scale * result.array(panel.x).astype(float) for result in results]
     heights = [panel.y_scale * _heights(panel, result) for result in results]
-    x, y = curves.on_one_grid(results, places, heights, f"{panel.y!r}")
+    x, y = curves.on_one_grid(results, places, heights, f"{panel.y!r} over another {panel.x!r}")
     shown = np.where(y > 0, y, np.nan) if panel.log_y else y
     curves.band(axes, x, shown, colour, label, order, marks=16)
     rows = [

@@ -52,7 +52,7 @@ def build(config: Config):
         if config.gradient == "loss" and logits.shape[1] != 2:
             raise ValueError(f"objective option gradient: loss is for 2 classes, found {logits.shape[1]}")
         c = _closest(config, logits, x, batch.y)
-        cross_entropy = F.cross_entropy(logits, batch.y, reduction="none")
+        cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
         value = ell(logits, batch.y, c) if config.gradient == "ell" else cross_entropy
         # A scalar: explicit output gradients make torch import its symbolic-shape machinery.
         slope = torch.autograd.grad(value.sum(), x, create_graph=True)[0]

@@ -73,7 +73,7 @@ def build(config: Config):
         require_explicit_attention(model)
         x, seen = _differentiated(config, batch)
         logits = model(seen)
-        cross_entropy = F.cross_entropy(logits, batch.y, reduction="none")
+        cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
         if config.batchnorm != "train" or not config.shared_forward:
             with batch_norm_mode(model, config.batchnorm):
                 logits = model(seen)

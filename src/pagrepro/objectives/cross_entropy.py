@@ -21,6 +21,6 @@ def build(config: Config):
     """Objective: (model, batch, generator) -> {"loss": (B,)}. No randomness of its own."""
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"loss": F.cross_entropy(model(batch.augmented()), batch.y, reduction="none")}
+        return {"loss": F.cross_entropy(model(batch.augmented()), batch.target, reduction="none")}
 
     return objective

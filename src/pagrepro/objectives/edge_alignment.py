@@ -62,7 +62,7 @@ def build(config: Config):
         with torch.no_grad():
             edges = oriented_energy(images_in_space(model, x, config.space), config.energy)[:, None]
         logits = model(x)
-        cross_entropy = F.cross_entropy(logits, batch.y, reduction="none")
+        cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
         values = cross_entropy
         if config.gradient_of != "loss":
             values = logits.gather(1, _classes(config, logits.detach(), batch.y, generator)[:, None])

@@ -31,6 +31,6 @@ def build(config: Config):
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         x = noisy(batch.augmented().detach(), config.sigma, generator)
-        return {"loss": F.cross_entropy(model(x), batch.y, reduction="none")}
+        return {"loss": F.cross_entropy(model(x), batch.target, reduction="none")}
 
     return objective

@@ -97,7 +97,7 @@ def build(config: Config):
             )
         x = _inputs(config, attack, model, batch, generator).requires_grad_()
         logits = model(x)
-        cross_entropy = F.cross_entropy(logits, batch.y, reduction="none")
+        cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
         gradients = _gradients(config, logits, cross_entropy, x, batch.y)
         penalty = _size(in_space(model, gradients, config.space), config.norm, config.channel_weights)
         rise = min(batch.progress / config.ramp, 1.0) if config.ramp else 1.0
@@ -120,7 +120,7 @@ def _inputs(
         return x
     if config.at == "adversarial":
         with evaluation_mode(model):
-            return attack.perturb(model, x, batch.y, generator, None, batch.low, batch.high)
+            return attack.perturb(model, x, batch.target, generator, None, batch.low, batch.high)
     if config.at == "gaussian":
         return clip(noisy(x, config.noise, generator), batch.low, batch.high)
     uniform = torch.rand(x.shape, generator=generator, device=generator.device).to(x)

@@ -38,7 +38,7 @@ def build(config: Config):
         x = batch.augmented().detach()
         clean = model(x)
         moved = model(noisy(x, config.sigma, generator))
-        cross_entropy = F.cross_entropy(clean, batch.y, reduction="none")
+        cross_entropy = F.cross_entropy(clean, batch.target, reduction="none")
         # In the precision of x: the difference of two half-precision outputs squared would say little.
         difference = _output(config, moved.to(x)) - _output(config, clean.to(x))
         penalty = difference.square().sum(1)

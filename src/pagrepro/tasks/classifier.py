@@ -1,19 +1,24 @@
 """A classifier trained on one objective: every training method of the papers that fits one network.
 
 The objective (`objectives/<name>.py`) is the paper's equation; this file is the update around it:
-gradients of the mean over the batch, one optimiser step.
+gradients of the mean over the batch, one optimiser step. A batch may come in micro-batches, each with its own
+random streams, and these may be shared out among processes (`distributed.py`).
 """
 
+from contextlib import nullcontext
+
+from pydantic import Field
 from torch import Tensor, nn
 
-from pagrepro import plugins
+from pagrepro import distributed, plugins
 from pagrepro.augment import draw
-from pagrepro.augment_options import Augment
+from pagrepro.augment_options import Augment, Mix, Recipe
 from pagrepro.batch import Batch
 from pagrepro.errors import DataError
+from pagrepro.mixing import mixed
 from pagrepro.optimizer_options import Optimizer
 from pagrepro.optimizers import build_optimizer
-from pagrepro.options import Strict, plugin
+from pagrepro.options import Number, Strict, plugin
 from pagrepro.pretrained import start_from_file
 from pagrepro.task import LoopState, TaskSetup, finite_or_diverge
 
@@ -24,13 +29,19 @@ ROLES = {"initial": "run?", "pretrained": "source?"}
 
 
 class Config(Strict):
-    """adapter: reads the file of the role `pretrained`; given if and only if that is."""
+    """adapter: reads the file of the role `pretrained`; given if and only if that is. augment: crop and flip
+    on the fit's device; recipe: augmentation of single images by timm, before a batch is made; mix: of images
+    and labels of a batch. clip_norm: largest L2 norm of the gradient of all weights; longer ones are
+    scaled."""
 
     model: plugin("models")
     objective: plugin("objectives")
     optimizer: Optimizer
     augment: Augment = Augment()
     adapter: plugin("sources") | None = None
+    recipe: Recipe | None = None
+    mix: Mix | None = None
+    clip_norm: Number | None = Field(None, gt=0)
 
 
 def network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -44,10 +55,11 @@ class Classifier:
     def __init__(self, config: Config, setup: TaskSetup):
         self.network = network(config, setup.shape, setup.classes).to(setup.device)
         self._initialise(config, setup)
-        self.optimizer = build_optimizer(config.optimizer, self.network.parameters())
+        self.optimizer = build_optimizer(config.optimizer, self.network)
         self.optimizers = {"network": self.optimizer}
         self.objective = plugins.instantiate("objectives", config.objective)
-        self.augment = config.augment
+        self.config, self.classes = config, setup.classes
+        self.parallel = distributed.parallel(self.network, setup.device)
 
     def _initialise(self, config: Config, setup: TaskSetup) -> None:
         """Weights from another run or from a file, if the run asks for them."""
@@ -60,16 +72,38 @@ class Classifier:
 
     def step(self, state: LoopState, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch mean of the objective's per-example "loss"."""
-        shape = tuple(batch.x.shape[1:])
-        batch.draw = draw(self.augment, len(batch.y), shape, state.generator("augment"))
         self.optimizer.zero_grad(set_to_none=True)
-        terms = self.objective(self.network, batch, state.generator("objective"))
-        loss = terms["loss"].mean()
-        loss.backward()
-        means = {name: value.detach().float().mean() for name, value in terms.items() if name != "loss"}
-        norm = finite_or_diverge(loss, self.network.parameters(), means, state.step, self.network.buffers())
+        sums: dict[str, Tensor] = {}
+        for number, rows in batch.micro:
+            part, share = batch.part(rows), (rows.stop - rows.start) / batch.size
+            last = (number, rows) == batch.micro[-1]
+            with nullcontext() if last or self.parallel is self.network else self.parallel.no_sync():
+                terms = self._terms(state, part, number)
+                loss = terms["loss"].mean()
+                # The average over processes is what DistributedDataParallel leaves; the sum is wanted.
+                (distributed.world() * share * loss).backward()
+            means = {name: value.detach().float().mean() for name, value in terms.items()} | {"loss": loss}
+            for name, value in means.items():
+                sums[name] = sums.get(name, 0) + share * value.detach()
+        sums = distributed.summed(sums)
+        distributed.same_buffers(self.network)
+        loss = sums.pop("loss")
+        norm = finite_or_diverge(loss, self.network.parameters(), sums, state.step, self.network.buffers())
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.clip_norm, norm)
         self.optimizer.step()
-        return {"loss": loss.detach(), **means, "gradient_norm": norm}
+        return {"loss": loss, **sums, "gradient_norm": norm}
+
+    def _terms(self, state: LoopState, batch: Batch, number: int) -> dict[str, Tensor]:
+        """The objective's terms on one micro-batch; the first one has the streams of an undivided batch."""
+        end = f"/{number}" if number else ""
+        shape = tuple(batch.x.shape[1:])
+        batch.draw = draw(self.config.augment, len(batch.y), shape, state.generator(f"augment{end}"))
+        if self.config.mix is not None:
+            generator = state.generator(f"mix{end}")
+            batch.x, batch.soft = mixed(self.config.mix, batch.augmented(), batch.y, self.classes, generator)
+            batch.draw = None
+        return self.objective(self.parallel, batch, state.generator(f"objective{end}"))
 
 
 def build(config: Config, setup: TaskSetup) -> Classifier:

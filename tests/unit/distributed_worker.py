@@ -1,0 +1,77 @@
+"""A tiny fit by the real task in the real loop, in as many processes as torchrun starts.
+
+`distributed_worker.py JSON` with keys results, objective, micro_batches, save_every_steps, and `death`: the
+step before which every process kills itself, or `stop`: before which process 1 gets a SIGTERM.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from pagrepro import distributed, plugins
+from pagrepro.fit import fit
+from pagrepro.fit_options import FitOptions, Parts, make_task
+from pagrepro.layout import Layout
+from pagrepro.training_data import TrainingData
+
+RUN, EXAMPLES, BATCH, EPOCHS = "run", 34, 8, 2
+PGD = {"name": "pgd", "norm": "linf", "eps": 0.1, "steps": 2, "relative_step": 2}
+OBJECTIVES = {
+    "gradient_norm": {"name": "gradient_norm", "norm": "l1", "weight": 0.1, "ramp": 0.5},
+    "adversarial_training": {"name": "adversarial_training", "attack": PGD, "ramp": 0.5},
+}
+
+
+def spec(objective: str, micro_batches: int) -> dict:
+    task = {
+        "name": "classifier", "model": {"name": "preact_resnet18", "width": 2},
+        "objective": OBJECTIVES[objective], "augment": {"crop_padding": 1, "flip": True},
+        "optimizer": {"name": "adamw", "lr": 1e-3, "decay": "matrices"}, "clip_norm": 1.0,
+    }  # fmt: skip
+    fit_spec = {
+        "epochs": EPOCHS, "batch_size": BATCH, "micro_batches": micro_batches, "drop_last": True,
+        "ema": {"decay": 0.9, "start": 0}, "amp": "none", "schedule": {"name": "constant"},
+        "keep_epochs": [], "deterministic": True, "tf32": False, "channels_last": False,
+    }  # fmt: skip
+    return {
+        "task": plugins.resolve("tasks", task), "dataset": {"name": "made", "files": {}}, "split": {},
+        "fit": fit_spec, "monitor": [], "seed": 3, "inputs": {},
+    }  # fmt: skip
+
+
+def run(given: dict) -> None:
+    """Fit, or die as told."""
+    x = torch.rand(EXAMPLES, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def data(content, layout, device, root):
+        return TrainingData(x, torch.arange(EXAMPLES) % 3, 3)
+
+    def build(content, setup):
+        made = make_task(content, setup)
+        step = made.step
+
+        def mortal(state, batch):
+            if state.step == given.get("death"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if state.step == given.get("stop") and distributed.rank() == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(state, batch)
+
+        made.step = mortal
+        return made
+
+    options = FitOptions(save_every_steps=given.get("save_every_steps"), heartbeat_s=0.3)
+    layout = Layout(Path(given["results"]))
+    content = spec(given["objective"], given["micro_batches"])
+    fit(content, RUN, layout, {}, options=options, parts=Parts(data=data, task=build))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    distributed.join(torch.device("cpu"))
+    run(json.loads(sys.argv[1]))
+    distributed.leave()
