@@ -26,9 +26,11 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
-def check_hash(path: Path, expected: str) -> None:
-    """Raise DownloadError with both hashes unless the file has the expected one."""
-    found = file_hash(path, expected.partition(":")[0])
+def check_hash(path: Path, expected: str, in_place: bool = False) -> None:
+    """Raise DownloadError with both hashes unless the file (or the list of a folder used in place) has the
+    expected one."""
+    algorithm = expected.partition(":")[0]
+    found = _list_hash(path, algorithm) if in_place else file_hash(path, algorithm)
     if found != expected:
         size = path.stat().st_size
         raise DownloadError(
@@ -86,6 +88,8 @@ def _try(origin: Path | str, temporary: Path, source: dict[str, Any], timeout_s:
     try:
         if isinstance(origin, str):
             _download(origin, temporary, timeout_s)
+        elif source.get("in_place"):
+            _list(origin, temporary)
         elif origin.is_dir():
             _pack(origin, temporary)
         else:
@@ -100,7 +104,8 @@ def _try(origin: Path | str, temporary: Path, source: dict[str, Any], timeout_s:
 def _compare(path: Path, source: dict[str, Any]) -> str | None:
     """None when the file is the declared one, else both hashes and sizes."""
     expected = source.get("hash")
-    found = file_hash(path, expected.partition(":")[0] if expected else "sha256")
+    algorithm = expected.partition(":")[0] if expected else "sha256"
+    found = _list_hash(path, algorithm) if source.get("in_place") else file_hash(path, algorithm)
     if found == expected:
         return None
     size, declared = path.stat().st_size, source.get("size")
@@ -122,6 +127,22 @@ def _pack(folder: Path, target: Path) -> None:
             entry.size = file.stat().st_size
             with file.open("rb") as content:
                 archive.addfile(entry, content)
+
+
+def _list(folder: Path, target: Path) -> None:
+    """The folder's path, then `<file> <bytes>` of every file in it, sorted: what stands for a folder that is
+    too large to be copied."""
+    if not folder.is_dir():
+        raise ValueError("not a folder, which is what this source is")
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    lines = [f"{p.relative_to(folder).as_posix()} {p.stat().st_size}" for p in files]
+    target.write_text("\n".join([str(folder.resolve()), *lines]), encoding="utf-8")
+
+
+def _list_hash(path: Path, algorithm: str) -> str:
+    """Hash of a list without the place of its folder: names and sizes are what it is known by."""
+    content = path.read_bytes().partition(b"\n")[2]
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 def _advice(

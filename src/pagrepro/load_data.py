@@ -19,6 +19,7 @@ from pagrepro import plugins, splits
 from pagrepro.dataset import Dataset, Part
 from pagrepro.download import check_hash
 from pagrepro.errors import DataError
+from pagrepro.image_files import ImageFiles
 from pagrepro.layout import Layout
 
 REVISION = 1
@@ -43,12 +44,16 @@ def prepare(spec: dict[str, Any], files: dict[str, Path], target: Path) -> None:
         if not path.exists():
             raise DataError(_missing(spec["name"], role, path, declared))
         if declared.get("hash"):
-            check_hash(path, declared["hash"])
+            check_hash(path, declared["hash"], declared.get("in_place", False))
     parts = _build(spec, files)
     _check(spec, parts)
     tensors = {}
     for name, part in parts.items():
-        tensors |= {f"{name}.x": part.x.contiguous(), f"{name}.y": part.y.contiguous()}
+        tensors[f"{name}.y"] = part.y.contiguous()
+        if isinstance(part.x, ImageFiles):
+            tensors[f"{name}.files"] = part.x.stored()
+        else:
+            tensors[f"{name}.x"] = part.x.contiguous()
         if part.mask is not None:
             tensors[f"{name}.mask"] = part.mask.contiguous()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,13 +81,19 @@ def load_dataset(spec: dict[str, Any], layout: Layout) -> Dataset:
 
 
 def load_split(
-    dataset: Dataset, spec: dict[str, Any], root: Path = Path(".")
+    dataset: Dataset, spec: dict[str, Any], root: Path = Path("."), decode: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The examples of one split: x (N, *shape) as stored, y (N,) int64, index (N,) int64 rows of the part.
 
     spec: `{part, indices, without, sha256}`; `indices`: path, relative to `root`, of the file with the rows
-    in their order; `without`: of the one with the rows to leave out; neither: all rows.
+    in their order; `without`: of the one with the rows to leave out; neither: all rows. Images that stay in
+    their files are decoded, unless `decode` is false: then x is an `ImageFiles`.
     """
+    x, y, index = _rows(dataset, spec, root)
+    return (x.decoded() if decode and isinstance(x, ImageFiles) else x), y, index
+
+
+def _rows(dataset: Dataset, spec: dict[str, Any], root: Path) -> tuple[Tensor | ImageFiles, Tensor, Tensor]:
     if spec["part"] not in dataset.parts:
         raise DataError(
             f"data set {dataset.name} has no part {spec['part']!r}; it has {', '.join(dataset.parts)}"
@@ -146,7 +157,12 @@ def _read(spec: dict[str, Any], path: Path) -> dict[str, Part]:
             )
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is not a dict)
     names = sorted({key.rpartition(".")[0] for key in tensors})
-    return {n: Part(tensors[f"{n}.x"], tensors[f"{n}.y"], tensors.get(f"{n}.mask")) for n in names}
+    return {n: Part(_images(tensors, n), tensors[f"{n}.y"], tensors.get(f"{n}.mask")) for n in names}
+
+
+def _images(tensors: dict[str, Tensor], part: str) -> Tensor | ImageFiles:
+    files = tensors.get(f"{part}.files")
+    return tensors[f"{part}.x"] if files is None else ImageFiles.restored(files)
 
 
 def _missing(dataset: str, role: str, path: Path | None, declared: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ class Source(Strict):
     """A file from outside, known by its hash."""
 
     description: str
-    urls: tuple[str, ...] = Field((), description="mirrors, tried in this order")
+    urls: tuple[str, ...] = Field((), description="mirrors, tried in order")
     filename: str
     hash: Annotated[str, Field(pattern=r"^(sha256|md5):[0-9a-f]+$")] | None = Field(
         None, description="identity of the file; without it the file is never used"
@@ -44,6 +44,7 @@ class Source(Strict):
     needs: Literal["none", "network", "licence", "user_path"]
     offline: str | None = Field(None, description="path inside offline_dir")
     how: str = Field("", description="one line: how to provide it")
+    in_place: bool = Field(False, description="a folder that is listed, not copied")
 
 
 class Split(Strict):

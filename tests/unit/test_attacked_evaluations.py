@@ -9,6 +9,7 @@ from networks import CLASSES, examples, smooth_convnet
 from pydantic import ValidationError
 
 from pagrepro import plugins, seeding
+from pagrepro.errors import RangeError
 from pagrepro.evaluations import attack_steps, natural_maps, perturbation_search, transfer_accuracy
 from pagrepro.oriented_energy import oriented_energy
 from pagrepro.request import LoadedRun, MeasureRequest
@@ -42,6 +43,16 @@ def test_the_gradient_itself_stays_in_the_ball_and_is_for_linf_only():
     assert (x_adv - ask.x).abs().max() <= 0.2 + 1e-12
     with pytest.raises(Exception, match="norm: linf"):
         pgd(direction="gradient", norm="l2")
+
+
+def test_a_budget_beyond_the_whole_range_is_in_other_units():
+    attack, x, y = plugins.instantiate("attacks", pgd(eps=8)), torch.full((2, 3), 0.5), torch.tensor([0, 0])
+    model = Linear([[0.0, 0.0, 0.0], [4.0, -2.0, 0.0]])
+    with pytest.raises(RangeError, match="write 8/255"):
+        attack.perturb(model, x, y, seeding.generator(0, "a"))
+    # Data of another range, and budgets that a search has come to.
+    attack.perturb(model, x, y, seeding.generator(0, "a"), low=-10, high=10)
+    attack.perturb(model, x, y, seeding.generator(0, "a"), torch.tensor([0.5, 2.0]))
 
 
 # --- transfer --------------------------------------------------------------------------------------
@@ -145,6 +156,20 @@ def test_images_that_no_budget_breaks_count_as_robust():
     assert np.isnan(found.values["median"]) and found.flags
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"norm": "l2"}, "Linf ball"),
+        ({"targeted": True}, "untargeted"),
+        ({"step_size": 0.01, "relative_step": None}, "relative_step"),
+    ],
+)
+def test_attacks_that_a_search_of_budgets_cannot_use_are_refused(options, message):
+    attack = pgd(**{"step_size": None, "relative_step": 2, **options})
+    with pytest.raises(ValidationError, match=message):
+        perturbation_search.Config(attack=attack)
+
+
 def test_an_image_does_not_depend_on_which_others_are_done():
     ask = convnet_request(batch_size=5)
     config = perturbation_search.Config(**SEARCH, bisections=4)
@@ -174,6 +199,7 @@ def test_maps_are_gradients_edges_and_perturbations_of_the_first_images():
     attack = plugins.instantiate("attacks", pgd(start="zero"))
     x_adv = attack.perturb(ask.model, ask.x[:3], ask.y[:3], None)
     np.testing.assert_allclose(found["perturbations"], x_adv - ask.x[:3], atol=1e-7)
-    correct = ask.model(x_adv).argmax(1) == ask.y[:3]
-    np.testing.assert_array_equal(found["attack_correct"], correct)
+    clean = logits.argmax(1) == ask.y[:3]
+    np.testing.assert_array_equal(found["clean_correct"], clean)
+    np.testing.assert_array_equal(found["attack_correct"], clean & (ask.model(x_adv).argmax(1) == ask.y[:3]))
     assert {len(v) for v in found.values()} == {3}

@@ -12,6 +12,7 @@ from test_run_figures import texts as texts_of_axes
 
 from pagrepro import artifact, plugins
 from pagrepro.errors import DataError
+from pagrepro.figures import _lines as lines
 from pagrepro.figures import _maps as maps
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
@@ -124,6 +125,8 @@ def test_histograms_of_what_is_not_finite_or_all_the_same(tmp_path):
 def test_histograms_that_cannot_be_drawn(tmp_path, norms):
     with pytest.raises(ValidationError, match="lines that are not there: XX"):
         draw(tmp_path, norms, {**HISTOGRAMS, "panels": [{"label": "all", "lines": ["XX"]}]})
+    with pytest.raises(ValidationError, match="two panels have the same label"):
+        draw(tmp_path, norms, {**HISTOGRAMS, "panels": [{"label": "all"}] * 2})
     with pytest.raises(DataError, match=r"'l1' is float32 \(16,\), expected bool \(16,\)"):
         draw(tmp_path, norms, {**HISTOGRAMS, "panels": [{"label": "all", "mask": "l1"}]})
     lines = [{**LINES[0], "where": {"activation": "relu"}}]
@@ -313,7 +316,7 @@ def test_mean_curves_of_curves_per_example(tmp_path, profiles, options, expected
     assert result.frame.query("panel == 'loss' and run == 'at_s0'")["y"].tolist() == expected
     assert curves_of(result.figure.axes[0])["AT"][1] == pytest.approx(np.array(expected) + 5)
     seen = texts(result.figure)
-    assert "GN in loss: not testable: too expensive" in seen
+    assert "GN, loss: not testable: too expensive" in seen
     assert result.figure.get_supxlabel().count("GONE: not testable") == 1
 
 
@@ -473,12 +476,12 @@ def test_label_curves(tmp_path, weights):
     )
     words = texts(result.figure)
     assert "GN (4 runs), AT (2 runs, 2 diverged)" in words
-    assert f"NAT, clean: not testable: {GONE}" in words
+    assert f"NAT: not testable: {GONE}" in words
 
 
 def test_label_curves_without_the_sweep_or_its_label(tmp_path, weights):
     alone = draw(tmp_path, weights, {**SWEEP, "group": "gone", "references": SWEEP["references"][:1]})
-    assert f"GN, clean: not testable: {GONE}" in texts(alone.figure)
+    assert f"GN: not testable: {GONE}" in texts(alone.figure)
     assert set(alone.frame["line"]) == {"AT"}
     nothing = draw(tmp_path, weights, {**SWEEP, "group": "gone", "references": []})
     assert GONE in texts(nothing.figure)
@@ -574,6 +577,20 @@ def test_scale_by_a_quantile():
     image = np.linspace(-1, 1, 101).reshape(1, 1, 101)
     assert maps.unit(image, "quantile")[0, 0, [0, 25, 50, 100]] == pytest.approx([-1, -0.5, 0, 1])
     assert maps.unit(np.array([[[np.nan, 3.0]]]), "quantile")[0, 0, 0] == 0
+
+
+# --- what they share -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "text"), [(3760.4, "3,760"), (0.0123, "0.0123"), (1e7, "1e+07")])
+def test_numbers_in_titles(number, text):
+    assert lines.short(number) == text
+
+
+def test_what_is_missing_is_said_once_where_it_is_missing_everywhere():
+    reasons = {("a", "x"): "gone", ("a", "y"): "gone", ("b", "x"): "gone", ("c", "x"): "p", ("c", "y"): "q"}
+    found = lines.merged(reasons, {"a": 2, "b": 2, "c": 2})
+    assert found == {"a": "gone", "b, x": "gone", "c, x": "p", "c, y": "q"}
 
 
 # --- all of them --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from tiny import Tiny
 from pagrepro import pack, plugins
 from pagrepro.errors import ConfigError
 from pagrepro.layout import Layout
-from pagrepro.targets import Files, JobTable, alias
+from pagrepro.targets import Files, JobTable, alias, alone
 
 
 @pytest.fixture
@@ -83,6 +83,21 @@ def test_jobs_are_found_by_their_wildcard(tiny, tmp_path):
         "run.json",
         "history.jsonl",
     ]
+
+
+def test_only_timings_are_alone_on_the_machine(tiny, tmp_path):
+    roles = {"plain": "line_plain_s0", "adversarial": "line_plain_s1"}
+    tiny.paper["evaluations"]["cost"] = {
+        "groups": ["aligned"],
+        "measure": {"name": "step_cost"},
+        "inputs": {role: {"run": run} for role, run in roles.items()},
+    }
+    jobs = [job for job in tiny.jobs(tmp_path) if job.stage == "evaluate"]
+    assert len([job for job in jobs if alone(job)]) == 3
+    assert all(alone(job) == (job.members[0].name == "cost") for job in jobs)
+    timings = [name for name in plugins.names("evaluations") if plugins.constant("evaluations", name, "ALONE")]
+    # Beside the other measurements of its run a timing would not be alone.
+    assert timings and all(plugins.constant("evaluations", name, "APART") for name in timings)
 
 
 def test_the_spec_of_a_job_says_all_and_fits_into_an_argument(tiny, tmp_path):

@@ -52,6 +52,7 @@ CITATION = re.compile(r"\b(19|20)\d\d\b|\b(the|all) papers\b")
 # The options without a default, of plugins that have such.
 ATTACK = {"name": "pgd", "norm": "l2", "eps": "8/255", "steps": 2, "relative_step": 2}
 STEPPED = {"name": "pgd", "norm": "linf", "eps": "8/255", "steps": 2, "step_size": "1/255"}
+RELATIVE = {**ATTACK, "norm": "linf"}
 BUDGETS = {**ATTACK, "keep": "worst"}
 COLUMNS = [{"label": "a", "evaluation": "e"}]
 QUANTITY = {"label": "a", "evaluation": "e", "value": "v"}
@@ -82,7 +83,7 @@ REQUIRED = {
     "evaluations.autoattack": {"eps": "8/255"},
     "evaluations.eps50": {"attack": BUDGETS, "grid": [0.1, 0.2]},
     "evaluations.natural_maps": {"attack": ATTACK},
-    "evaluations.perturbation_search": {"attack": ATTACK},
+    "evaluations.perturbation_search": {"attack": RELATIVE},
     "evaluations.transfer_accuracy": {"attack": ATTACK},
     "evaluations.minimal_distance": {"attack": {"name": "carlini_wagner"}},
     "evaluations.pgd_accuracy": {"attack": ATTACK},

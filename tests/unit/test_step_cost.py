@@ -29,6 +29,22 @@ def test_operations_are_in_the_known_ratios(values):
     assert values["relative_flops_own"] == values["flops_own"] / values["flops_adversarial"]
 
 
+def test_a_batch_of_another_size_costs_as_much_per_example(values):
+    config = step_cost.Config(rounds=2, steps=1, batch=12)
+    found = step_cost.measure(config, cost_request()).values
+    assert found["batch"] == 12
+    for recipe in ("plain", "own", "adversarial"):
+        assert found[f"flops_{recipe}"] == pytest.approx(12 / 8 * values[f"flops_{recipe}"])
+        assert found[f"forwards_{recipe}"] == values[f"forwards_{recipe}"]
+
+
+def test_a_micro_batch_is_what_is_on_the_device_at_once():
+    ask = cost_request()
+    ask.run_spec["fit"].update(batch_size=20, micro_batches=5)
+    found = step_cost.measure(step_cost.Config(rounds=2, steps=1), ask).values
+    assert found["batch"] == 4
+
+
 def test_times_are_positive_and_relative_to_adversarial_training(values):
     for recipe in ("plain", "own", "adversarial"):
         assert values[f"seconds_{recipe}"] > 0

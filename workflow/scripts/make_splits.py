@@ -83,6 +83,8 @@ STL_TEST = 8000
 # The two differ in the order of their rows. file stem -> part that the seed is of.
 IMAGENET = {"imagenet_val": "imagenet/val", "imagenet64_val": "imagenet64/val"}
 IMAGENET_VAL = 50000
+# Lists of Rodriguez-Munoz et al. (2024), whose own is not published: nested, each the beginning of the next.
+NATURAL = (10000, 5000, 3200, 1000)
 
 
 def digits_labels() -> dict[str, np.ndarray]:
@@ -197,6 +199,9 @@ if __name__ == "__main__":
             for size in (1000, 100):
                 rows = splits.uniform(IMAGENET_VAL, size, seed)
                 splits.write_indices(args.output / f"{stem}_{size}.txt", rows)
+        shuffled = np.random.default_rng(0).permutation(IMAGENET_VAL).tolist()
+        for size in NATURAL:
+            splits.write_indices(args.output / f"imagenet_natural_{size}.txt", shuffled[:size])
         if args.offline_dir:
             mnist = mnist_labels(args.offline_dir)
             draw(args.output, "mnist", MNIST, mnist)

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from pagrepro.checks import check_range
+from pagrepro.errors import RangeError
 from pagrepro.options import Box, Number, Strict
 from pagrepro.threat import NORM_FLOOR, NORMS, box_of, budgets, clip, per_example
 
@@ -144,14 +145,17 @@ class Pgd:
         drawn for the whole batch before anything is dropped; None will do for start "zero". active: (B,)
         bool, which examples to attack (default all): the others come back as they are, but have their share
         of the draws. return_iterates: returns (x_adv, start and all iterates (steps + 1, B, *shape)); for a
-        single restart of all examples without dropping. Raises RangeError if x is outside [low, high].
+        single restart of all examples without dropping. Raises RangeError if x is outside [low, high], and
+        for one Linf budget above 1 where that range is [0, 1] and x_adv is kept in it.
         """
         config = self.config
         check_range(x, low, high, "inputs of the attack")
         if return_iterates and (config.restarts > 1 or config.drop_fooled or active is not None):
             raise ValueError("return_iterates needs restarts: 1, drop_fooled: false and no `active`")
         x, box = x.detach(), box_of(config.box, low, high)
-        problem = Problem(model, x, y, budgets(self.eps if eps is None else eps, x), *box)
+        eps = self.eps if eps is None else eps
+        self._check_budget(eps, *box)
+        problem = Problem(model, x, y, budgets(eps, x), *box)
         starts = [self._start(problem, generator) for _ in range(config.restarts)]
         if active is not None:
             chosen = active.nonzero()[:, 0]
@@ -160,6 +164,11 @@ class Pgd:
         if active is not None:
             result = x.index_copy(0, chosen, result)
         return (result, torch.stack(path)) if return_iterates else result
+
+    def _check_budget(self, eps: float | Tensor, low: float | None, high: float | None) -> None:
+        """Budgets of a search, one per example, may be anything; a configured one of 8 is meant as 8/255."""
+        if self.config.norm == "linf" and (low, high) == (0, 1) and isinstance(eps, (int, float)) and eps > 1:
+            raise RangeError(f"eps {eps:g} for images in [0, 1]: more than their whole range; write 8/255")
 
     def _attack(
         self, problem: Problem, starts: list[Tensor], whole_path: bool

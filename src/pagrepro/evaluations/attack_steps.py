@@ -43,7 +43,8 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
     """values: accuracy_<k> and loss_<k> (mean cross-entropy) after k steps; clean_accuracy.
 
     arrays: steps (S,) int64, accuracy, loss (S,) float64, correct (N, S) bool, losses (N, S) float32.
-    Examples whose loss is not finite are left out of its means, with a flag.
+    Examples whose loss is not finite are left out of its means, with a flag. All iterates of a batch are held
+    at once: the batch size of the evaluation has to allow for that.
     """
     check_range(request.x, request.low, request.high)
     attack = plugins.instantiate("attacks", {**config.attack, "steps": config.at[-1]})

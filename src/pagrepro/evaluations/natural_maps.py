@@ -34,7 +34,7 @@ class Config(Strict):
 def measure(config: Config, request: MeasureRequest) -> Measurement:
     """arrays, of the first k = `examples` images: images, loss_gradients, class_gradients (of the label's
     logit), perturbations (x_adv - x) (k, C, H, W), edges (k, H, W), l1 (k,) float32 (of the loss gradient);
-    clean_correct, attack_correct (k,) bool. values: l1, its mean; attack_accuracy. Raises DataError for data
+    clean_correct, attack_correct (wrong as they are counts as broken) (k,) bool. values: l1, its mean; attack_accuracy. Raises DataError for data
     that are not images of at least 4 x 4 pixels."""
     check_range(request.x, request.low, request.high)
     attack = plugins.instantiate("attacks", config.attack)
@@ -58,6 +58,7 @@ def _batch(
     noise = seeding.generator(request.seed, "attack", start, device=x.device)
     x_adv = attack.perturb(request.model, x, y, noise, low=request.low, high=request.high)
     gradient = classifier_gradient(request.model, x, y, "loss")
+    clean, attacked = (predicted(logits(request.model, z, len(z))) == y for z in (x, x_adv))
     return {
         "images": x,
         "edges": oriented_energy(x, config.energy),
@@ -65,6 +66,6 @@ def _batch(
         "class_gradients": classifier_gradient(request.model, x, y, "label_logit"),
         "perturbations": x_adv - x,
         "l1": gradient.flatten(1).abs().sum(1),
-        "clean_correct": predicted(logits(request.model, x, len(x))) == y,
-        "attack_correct": predicted(logits(request.model, x_adv, len(x))) == y,
+        "clean_correct": clean,
+        "attack_correct": clean & attacked,
     }

@@ -13,7 +13,7 @@ bound of the smallest perturbation, as every attack gives.
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from pagrepro import plugins, seeding
@@ -26,9 +26,10 @@ REVISION = 1
 
 
 class Config(Strict):
-    """attack: an untargeted attack in the Linf ball that takes a budget per image; give it `relative_step`
-    (steps / 4 for a quarter of the budget). first: the first budget; doublings, bisections: how many;
-    largest, points: accuracy is given at so many places from 0 to largest. Budgets in the data's units."""
+    """attack: an untargeted attack in the Linf ball; its own budget does not matter, steps have to grow with
+    the budget (for `pgd`: `relative_step`, steps / 4 for a quarter of it). first: the first budget; doublings,
+    bisections: how many; largest, points: accuracy is given at so many places from 0 to largest. Budgets in
+    the data's units."""
 
     attack: plugin("attacks")
     first: Number = Field(2 / 255, gt=0)
@@ -36,6 +37,15 @@ class Config(Strict):
     bisections: int = Field(10, ge=0)
     largest: Number = Field(32 / 255, gt=0)
     points: int = Field(100, ge=2)
+
+    @model_validator(mode="after")
+    def _attack_fits(self):
+        attack = self.attack
+        if "eps" not in attack or attack.get("norm", "linf") != "linf" or attack.get("targeted"):
+            raise ValueError("attack: an untargeted one in the Linf ball (norm: linf, option eps)")
+        if attack.get("step_size") is not None:
+            raise ValueError("attack: steps have to grow with the budget; give relative_step, not step_size")
+        return self
 
 
 def measure(config: Config, request: MeasureRequest) -> Measurement:

@@ -31,10 +31,13 @@ ARRAYS = False
 
 
 class Config(Strict):
-    """rounds: in each, every recipe has its turn, in rotating order; steps: timed together in one turn."""
+    """rounds: in each, every recipe has its turn, in rotating order; steps: timed together in one turn; batch:
+    number of examples of a step, for all recipes; null: those that the measured run has on the device at once
+    (its batch, or one of its micro-batches)."""
 
     rounds: Annotated[int, Field(ge=2)] = 3
     steps: Annotated[int, Field(ge=1)] = 5
+    batch: Annotated[int, Field(ge=1)] | None = None
 
 
 def measure(config: Config, request: ReplayRequest) -> Measurement:
@@ -43,20 +46,21 @@ def measure(config: Config, request: ReplayRequest) -> Measurement:
     multiplication and an addition counted as two); forwards_r, backwards_r, how often an example goes through
     the network, and how often a gradient comes back from its output (twice for a double backward, the second
     time through the first backward pass, too); relative_seconds_r, relative_flops_r to adversarial; batch,
-    the number of examples, at most 64."""
+    the number of examples."""
     specs = {
         "plain": request.inputs["plain"].spec,
         "own": request.run_spec,
         "adversarial": request.inputs["adversarial"].spec,
     }
-    steps = {name: _Step(spec, request) for name, spec in specs.items()}
+    batch = _batch(config, request)
+    steps = {name: _Step(spec, request, batch) for name, spec in specs.items()}
     counts = {name: step.counts() for name, step in steps.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     names = list(steps)
     for k in range(config.rounds):
         for name in names[k % 3 :] + names[: k % 3]:
             seconds[name].append(steps[name].seconds(config.steps))
-    values = {"batch": float(len(request.batch.y))}
+    values = {"batch": float(len(batch.y))}
     for name in names:
         values[f"seconds_{name}"] = float(np.mean(seconds[name]))
         values[f"seconds_std_{name}"] = float(np.std(seconds[name], ddof=1))
@@ -66,23 +70,31 @@ def measure(config: Config, request: ReplayRequest) -> Measurement:
     return Measurement(values)
 
 
-class _Step:
-    """The training step of a run, at half of its training, when ramps are over."""
+def _batch(config: Config, request: ReplayRequest) -> Batch:
+    """The batch of all recipes, at half of the training, when ramps are over. The request has a few of the
+    run's training examples; they are repeated where more are wanted, since no cost depends on them."""
+    fit, given = request.run_spec["fit"], request.batch
+    size = config.batch or fit["batch_size"] // fit.get("micro_batches", 1)
+    rows = torch.arange(size, device=given.y.device) % len(given.y)
+    return Batch(
+        given.x[rows].float(), given.y[rows], given.index[rows], fields=given.fields, low=given.low,
+        high=given.high, step=1, progress=0.5,
+    )  # fmt: skip
 
-    def __init__(self, spec: dict[str, Any], request: ReplayRequest):
+
+class _Step:
+    """The training step of a run on a batch."""
+
+    def __init__(self, spec: dict[str, Any], request: ReplayRequest, batch: Batch):
         task, given = plugins.load("tasks", spec["task"]["name"]), dict(spec["task"])
         given.pop("name")
-        batch, self.device = request.batch, request.device
+        self.batch, self.device = batch, request.device
         setup = TaskSetup(
             tuple(batch.x.shape[1:]), request.classes, request.low, request.high, spec["seed"], 2, self.device
         )
         # Weights that the run started from are of no account, and so is the file they were in.
         self.task = task.build(task.Config(**{**given, "adapter": None}), setup)
         self.task.network.train()
-        self.batch = Batch(
-            batch.x.float(), batch.y, batch.index, fields=batch.fields, low=batch.low, high=batch.high,
-            step=1, progress=0.5,
-        )  # fmt: skip
         self.state = LoopState(spec["seed"], 2, self.device, 0, 1)
 
     def __call__(self) -> None:

@@ -94,7 +94,7 @@ def foot(
     figure: Figure, context: Context, drawn: dict[str, tuple[str, str]], reasons: dict[str, str], words: str
 ) -> None:
     """Below the figure: data and networks really used, with the lines drawn from them (label -> (group,
-    number of runs)); `words`; and what is missing."""
+    number of runs)); `words`; and what is missing (label -> reason)."""
     used: dict[str, list[str]] = {}
     for label, (name, runs) in drawn.items():
         group = context.group(name)
@@ -109,6 +109,22 @@ def frame(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame
     """All parts that have rows, one after the other; empty with these columns where none has."""
     full = [part[list(columns)] for part in parts if len(part)]
     return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=list(columns))
+
+
+def merged(reasons: dict[tuple[str, str], str], parts: dict[str, int]) -> dict[str, str]:
+    """What `foot` says is missing, of reasons by (label, part): a label alone where all its parts (label ->
+    how many it has) are missing for the same reason."""
+    found = {}
+    for (label, part), why in reasons.items():
+        mine = [other for (name, _), other in reasons.items() if name == label]
+        everywhere = len(mine) == parts[label] and len(set(mine)) == 1
+        found[label if everywhere else f"{label}, {part}"] = why
+    return found
+
+
+def short(number: float) -> str:
+    """Three digits, thousands without an exponent."""
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}"
 
 
 def told(axes: Axes, title: str, lines: Iterable[str], width: float) -> None:

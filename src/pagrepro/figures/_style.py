@@ -29,7 +29,7 @@ COLOURS = {
     "one_image": ORANGE, "class_mean": SKY, "nearest_neighbour": GREEN, "nearest_neighbor": GREEN,
     "adversarial_training": BLUE, "gradient_norm": VERMILION, "smoothing": PURPLE,
     "randomized_smoothing": SKY, "alignment": GREEN, "alignment_penalty": GREEN, "penalty": GREEN,
-    "pgd": BLUE,
+    "pgd": BLUE, "pgd-3": BLUE, "edge": GREEN, "fgsm_with_a_random_start": PURPLE,
 }  # fmt: skip
 CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW, GREY, "#5b3a1e")
 CLASS_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")

@@ -114,8 +114,17 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _panel(axes: Axes, found: pd.DataFrame, colour: str) -> None:
-    look = {"s": 3, "alpha": 0.35, "lw": 0, "rasterized": True}
-    axes.scatter(found["log10_energy"], found["log10_gradient"], color=colour, **look)
+    look = {"color": colour, "s": 3, "alpha": 0.35, "lw": 0, "rasterized": True}
+    raised = found["gradient_raised"].to_numpy()
+    x, y = found["log10_energy"].to_numpy(), found["log10_gradient"].to_numpy()
+    axes.scatter(x[~raised], y[~raised], **look)
+    if raised.any():
+        # The floor is far below everything else; its pixels are triangles just below the others.
+        others = y[~raised & np.isfinite(y)]
+        low, high = (others.min(), others.max()) if len(others) else (y[raised][0], y[raised][0])
+        axes.scatter(
+            x[raised], np.full(raised.sum(), low - 0.08 * (high - low)), marker="v", **look | {"s": 9}
+        )
 
 
 def _words(found: pd.DataFrame) -> str:

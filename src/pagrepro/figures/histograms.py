@@ -65,6 +65,8 @@ class Config(Strict):
         }
         if unknown:
             raise ValueError(f"panels name lines that are not there: {', '.join(sorted(unknown))}")
+        if len({panel.label for panel in self.panels}) < len(self.panels):
+            raise ValueError("two panels have the same label")
         return self
 
 
@@ -153,8 +155,8 @@ def _edges(values: np.ndarray, bins: int) -> np.ndarray:
 def _words(about: dict[str, float]) -> str:
     if not about["examples"]:
         return "no examples"
-    spread = f" ± {about['std']:.3g}" if np.isfinite(about["std"]) else ""
+    spread = f" ± {lines.short(about['std'])}" if np.isfinite(about["std"]) else ""
     more = [f"n = {about['examples']:,}"]
     more += [f"{about['zeros']:,} zero"] * bool(about["zeros"])
     more += [f"{about['not_finite']:,} not finite"] * bool(about["not_finite"])
-    return f"{about['mean']:.3g}{spread} ({', '.join(more)})"
+    return f"{lines.short(about['mean'])}{spread} ({', '.join(more)})"

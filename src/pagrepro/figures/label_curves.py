@@ -76,36 +76,38 @@ def draw(config: Config, context: Context) -> FigureResult:
     sweep lacks the label."""
     figure = style.figure(6.2, 2.9)
     axes = figure.subplots()
-    frames, reasons, drawn = [], {}, {}
+    frames, reasons = [], {}
     for order, quantity in enumerate(config.quantities):
         colour = style.CLASS_COLOURS[order % len(style.CLASS_COLOURS)]
         points = _sweep(axes, config, context, quantity, colour, order)
         frames.append(points)
-        if len(points):
-            diverged = int((points["status"] == "diverged").sum())
-            runs = f"{len(points)} runs" + (f", {diverged} diverged" if diverged else "")
-            drawn[config.label] = (config.group, runs)
-        else:
-            reasons[f"{config.label}, {quantity.label}"] = (
-                context.reason(config.group, quantity.evaluation) or ""
-            )
+        if not len(points):
+            why = context.reason(config.group, quantity.evaluation) or ""
+            reasons[config.label, quantity.label] = why
         for place, line in enumerate(config.references):
-            name = f"{line.label}, {quantity.label}"
             results, reason = lines.results_of(context, line, quantity.evaluation)
             if not results:
-                reasons[name] = reason
+                reasons[line.label, quantity.label] = reason
                 continue
-            frames.append(
-                _reference(axes, quantity, line.label, results, (colour, DASHES[place % len(DASHES)]))
-            )
-            drawn[line.label] = (line.group, lines.count(results))
+            look = (colour, DASHES[place % len(DASHES)])
+            frames.append(_reference(axes, quantity, line.label, results, look))
     if axes.get_lines():
         axes.set(xlabel=config.xlabel, ylabel=config.ylabel)
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     else:
         style.unavailable(axes, next(filter(None, reasons.values()), ""), wide=60)
-    lines.foot(figure, context, drawn, reasons, "bands from the smallest to the largest run")
-    return FigureResult(figure, lines.frame(frames, COLUMNS))
+    frame = lines.frame(frames, COLUMNS)
+    groups = {config.label: config.group} | {line.label: line.group for line in config.references}
+    drawn = {label: (groups[label], _count(rows)) for label, rows in frame.groupby("line", sort=False)}
+    missing = lines.merged(reasons, dict.fromkeys(groups, len(config.quantities)))
+    lines.foot(figure, context, drawn, missing, "bands from the smallest to the largest run")
+    return FigureResult(figure, frame)
+
+
+def _count(rows: pd.DataFrame) -> str:
+    """`33 runs, 3 diverged`, by what any quantity says."""
+    runs, diverged = rows["run"].nunique(), rows.loc[rows["status"] == "diverged", "run"].nunique()
+    return f"{runs} run{'s' * (runs != 1)}" + f", {diverged} diverged" * bool(diverged)
 
 
 def _sweep(

@@ -68,6 +68,8 @@ class Config(Strict):
         }
         if unknown:
             raise ValueError(f"panels name lines that are not there: {', '.join(sorted(unknown))}")
+        if len({panel.label for panel in self.panels}) < len(self.panels):
+            raise ValueError("two panels have the same label")
         return self
 
 
@@ -99,15 +101,14 @@ def draw(config: Config, context: Context) -> FigureResult:
         else:
             style.unavailable(axes, next(filter(None, missing.values()), ""), wide=28)
     lines.legend(figure)
-    lines.foot(figure, context, drawn, _named(reasons, drawn), "bands from the smallest to the largest run")
-    return FigureResult(figure, lines.frame(frames, COLUMNS))
-
-
-def _named(reasons: dict[tuple[str, str], str], drawn: dict[str, Any]) -> dict[str, str]:
-    """Lines that are nowhere by their own name, others with the panels that they are missing in."""
-    return {
-        f"{label} in {panel}" if label in drawn else label: why for (label, panel), why in reasons.items()
+    parts = {
+        line.label: sum(not panel.lines or line.label in panel.lines for panel in config.panels)
+        for line in config.lines
     }
+    lines.foot(
+        figure, context, drawn, lines.merged(reasons, parts), "bands from the smallest to the largest run"
+    )
+    return FigureResult(figure, lines.frame(frames, COLUMNS))
 
 
 def _curve(

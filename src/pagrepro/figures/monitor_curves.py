@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
@@ -47,6 +47,12 @@ class Config(Strict):
     lines: tuple[Line, ...] = Field(min_length=1)
     panels: tuple[Panel, ...] = Field(min_length=1)
     columns: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _panels_differ(self) -> "Config":
+        if len({panel.label for panel in self.panels}) < len(self.panels):
+            raise ValueError("two panels have the same label")
+        return self
 
 
 COLUMNS = ["panel", "line", "run", "seed", "epoch", "value"]

@@ -94,7 +94,9 @@ def _plan(config: Config, context: Context) -> list[tuple[str, list | None, Resu
             pale = [pictures.scaled(image, config.low, config.high) for image in mine]
             plan.append((f"image\n({result.dataset})", pale, None, ""))
         name = row.map or config.map
-        label = f"{row.label}\n({result.network})" + "\ndiverged" * result.diverged
+        label = row.label + "\ndiverged" * result.diverged
+        if name != "edges":
+            label += f"\n({result.network})"
         plan.append((label, [_picture(image, name) for image in _stored(config, result, name)], result, ""))
     return plan
 
@@ -122,7 +124,7 @@ def _picture(image: np.ndarray, name: str) -> np.ndarray:
 def _about(axes: Axes, config: Config, result: Result, place: int) -> None:
     """The norm below a map, and its frame."""
     if config.norms:
-        axes.set_xlabel(f"{result.array('l1')[place]:.3g}", labelpad=2, fontsize=6)
+        axes.set_xlabel(lines.short(result.array("l1")[place]), labelpad=2, fontsize=6)
     if config.outcome:
         holds = bool(result.array("attack_correct")[place])
         colour, dash = (style.BLUE, "-") if holds else (style.VERMILION, ":")
