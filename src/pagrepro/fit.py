@@ -99,7 +99,7 @@ class Loop:
         self.saved_step = 0
         spec, fit_spec, seed = self.spec, self.spec["fit"], self.spec["seed"]
         self.data = self.parts.data(spec, self.layout, self.device, self.options.root)
-        self.batches = batches_of(self.data, fit_spec, seed)
+        self.batches = batches_of(self.data, spec)
         self.epochs, self.per_epoch = fit_spec["epochs"], self.batches.per_epoch
         self.state = LoopState(seed, self.epochs * self.per_epoch, self.device)
         self.task = self._make_task()

@@ -31,7 +31,8 @@ def mixed(mix: Mix, x: Tensor, y: Tensor, classes: int, generator: torch.Generat
     mixup = Mixup(
         mixup_alpha=mix.mixup,
         cutmix_alpha=mix.cutmix,
-        prob=mix.probability,
+        # Without either, labels are smoothed and nothing else.
+        prob=mix.probability if mix.mixup or mix.cutmix else 0.0,
         switch_prob=mix.switch,
         mode="batch",
         label_smoothing=mix.smoothing,

@@ -1,7 +1,7 @@
 """What a fit reads before its first step: the training split on the device, and other runs' results."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from pagrepro import distributed, plugins
+from pagrepro.augment_options import Recipe
 from pagrepro.batch import Batch, FieldReader
 from pagrepro.dataset import to_float
 from pagrepro.errors import DataError
+from pagrepro.image_files import ImageFiles
 from pagrepro.layout import Layout
 from pagrepro.load import load_inputs
 from pagrepro.load_data import load_dataset, load_split
+from pagrepro.recipe import Augmented, loaded
 from pagrepro.request import Loaded, LoadedField
 from pagrepro.seeding import generator
 
@@ -27,7 +30,8 @@ Fresh = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """x: (N, *shape) as stored (uint8 images or float) and y: (N,) int64, both on the fit's device;
+    """x: (N, *shape) as stored (uint8 images or float) and y: (N,) int64, both on the fit's device, or, where
+    single images are augmented, x on the CPU or in its files;
     `low`, `high`: range of `to_float(x)`; `inputs`: other results by role; `fresh`: draws examples that the
     fit trains on in the place of these."""
 
@@ -53,10 +57,17 @@ def load_training_data(
 ) -> TrainingData:
     """Data and inputs that a run's spec names. `root`: folder that paths of index lists start from."""
     dataset = load_dataset(spec["dataset"], layout)
-    x, y, _ = load_split(dataset, spec["split"], root)
+    recipe = spec["task"].get("recipe")
+    x, y, _ = load_split(dataset, spec["split"], root, decode=False)
+    if isinstance(x, ImageFiles) and recipe is None:
+        raise DataError(
+            f"{dataset.name}: {len(x)} images that stay in their files are augmented one by one in training;"
+            " give task.recipe"
+        )
+    x = x if recipe else x.to(device)
     inputs = load_inputs(spec.get("inputs") or {}, layout, device)
     fresh = _fresh(spec["dataset"]["data"]) if (spec["fit"] or {}).get("fresh") else None
-    return TrainingData(x.to(device), y.to(device), dataset.classes, dataset.low, dataset.high, inputs, fresh)
+    return TrainingData(x, y.to(device), dataset.classes, dataset.low, dataset.high, inputs, fresh)
 
 
 def _fresh(data: dict[str, Any]) -> Fresh:
@@ -66,7 +77,7 @@ def _fresh(data: dict[str, Any]) -> Fresh:
     return functools.partial(module.draw, config)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batches:
     """Batches of a fit, as a function of (seed, step) alone. The order is drawn on the CPU, so that it does
     not depend on the device."""
@@ -78,6 +89,8 @@ class Batches:
     channels_last: bool = False
     steps_per_epoch: int | None = None
     micro_batches: int = 1
+    recipe: Recipe | None = None
+    _ahead: tuple[int, Iterator[Tensor]] | None = None
 
     @property
     def per_epoch(self) -> int:
@@ -108,13 +121,28 @@ class Batches:
             return self._fresh_batch(step, total_steps)
         rows = order[position * self.batch_size : (position + 1) * self.batch_size]
         rows, parts = self._mine(rows)
-        data, x = self.data, to_float(self.data.x[rows])
+        data = self.data
+        x = to_float(data.x[rows]) if self.recipe is None else self._augmented(order, position, step)
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return Batch(
             x, data.y[rows], rows, fields=data.fields, low=data.low, high=data.high,
             step=step, progress=step / total_steps, parts=parts, whole=self.batch_size if parts else None,
         )  # fmt: skip
+
+    def _augmented(self, order: Tensor, position: int, step: int) -> Tensor:
+        """The next batch of augmented images; those of the rest of the epoch are made ahead of time."""
+        if self._ahead is None or self._ahead[0] != step:
+            images = Augmented(self.recipe, self.data.x, self.seed)
+            batches = []
+            for later in range(position, self.per_epoch):
+                rows, _ = self._mine(order[later * self.batch_size : (later + 1) * self.batch_size])
+                batches.append([(step + later - position, row) for row in rows.tolist()])
+            self._ahead = (step, loaded(self.recipe, images, batches))
+        x = next(self._ahead[1]).to(self.data.y.device)
+        last = position + 1 == self.per_epoch
+        self._ahead = None if last else (step + 1, self._ahead[1])
+        return x
 
     def _mine(self, rows: Tensor) -> tuple[Tensor, list[tuple[int, slice]] | None]:
         """Rows of this process's micro-batches, and number and place among them of each."""
@@ -135,14 +163,16 @@ class Batches:
         )  # fmt: skip
 
 
-def batches_of(data: TrainingData, fit: dict[str, Any], seed: int) -> Batches:
-    """Batches as the options `fit` of a run's spec say."""
+def batches_of(data: TrainingData, spec: dict[str, Any]) -> Batches:
+    """Batches as a run's spec says."""
+    fit, recipe = spec["fit"], spec["task"].get("recipe")
     return Batches(
         data,
         fit["batch_size"],
         fit["drop_last"],
-        seed,
+        spec["seed"],
         fit["channels_last"],
         fit.get("steps_per_epoch"),
         fit.get("micro_batches", 1),
+        recipe and Recipe(**recipe),
     )
