@@ -19,6 +19,7 @@ from pagrepro import seeding
 from pagrepro.checks import check_range
 from pagrepro.errors import DataError
 from pagrepro.predictions import batches, predicted
+from pagrepro.prepared_network import prepared
 from pagrepro.request import MeasureRequest
 from pagrepro.state import StateStore
 from pagrepro.threat import NORMS
@@ -93,11 +94,13 @@ def run(
     norm: str,
     eps: float,
     identity: dict[str, Any],
+    prepare: bool = False,
 ) -> Progress:
     """Attack all examples of a request, whose images are in [0, 1], and say what broke them.
 
     plan: number of logits -> stages. With `request.scratch`, progress is kept there after every batch under
     `identity` (everything besides model and images that the answer depends on), and a later call goes on.
+    prepare: attack a prepared copy of the network, and let the network itself say what is broken.
     Every call of an attack starts the same random numbers, by the request's seed, as in the library. Raises
     DataError for data that the attacks are not made for, RangeError for values outside of [0, 1].
     """
@@ -112,8 +115,12 @@ def run(
         _check_square(request, stages, norm)
         if not kept:
             _keep(store, progress)
+        attacked = prepared(request.model, request.device) if prepare else request.model
         while progress.stage <= len(stages):
-            _attack(request, stages[progress.stage - 1], norm, eps, progress, store)
+            stage = stages[progress.stage - 1]
+            seed = seeding.seed_for(request.seed, "autoattack", stage.stream)
+            attack = library_attack(stage, attacked, norm, eps, seed, request.device, progress)
+            _attack(request, stage, attack, norm, eps, progress, store)
             progress.stage, progress.done = progress.stage + 1, 0
     return progress
 
@@ -155,18 +162,22 @@ def _clean(request: MeasureRequest) -> Progress:
 
 
 def _attack(
-    request: MeasureRequest, stage: Stage, norm: str, eps: float, progress: Progress, store: StateStore | None
+    request: MeasureRequest,
+    stage: Stage,
+    attack: Any,
+    norm: str,
+    eps: float,
+    progress: Progress,
+    store: StateStore | None,
 ) -> None:
     """The rest of one stage. Its batches are of what stood when it began, wherever it goes on."""
     number = progress.stage
     rows = progress.robust_after(number - 1).nonzero()[:, 0]
-    seed = seeding.seed_for(request.seed, "autoattack", stage.stream)
-    perturb = library_attack(stage, request.model, norm, eps, seed, request.device, progress).perturb
     for start in range(progress.done, len(rows), request.batch_size):
         batch = rows[start : start + request.batch_size]
         x, y = (values[batch.to(values.device)].to(request.device) for values in (request.x, request.y))
         with _allowing_cumsum() if stage.kind in ("fab", "fab_t") else contextlib.nullcontext():
-            x_adv = perturb(x.clone(), y)
+            x_adv = attack.perturb(x.clone(), y)
         scores = request.model(x_adv)
         size = NORMS[norm].size(x_adv - x)
         wrong = predicted(scores) != y

@@ -47,7 +47,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         if isinstance(module, _Norm) or not any(isinstance(part, _Norm) for part in module.modules()):
             return True
-        return super().is_leaf_module(module, name) and not isinstance(module, nn.Sequential)
+        return super().is_leaf_module(module, name)
 
 
 def _folded(model: nn.Module) -> nn.Module:

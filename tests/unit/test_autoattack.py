@@ -269,6 +269,55 @@ def test_flags_survive(tmp_path):
     assert measure(soft(), attacks=["apgd_ce"]).flags == ["softmax_output"]
 
 
+# --- a prepared copy ------------------------------------------------------------------------------------
+
+
+def normalised_network():
+    """A convolution with a normalisation behind it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = nn.Sequential(
+            nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Tanh(), nn.Flatten(), nn.Linear(96, 4)
+        )
+        for value in (model[1].weight, model[1].running_var):
+            nn.init.uniform_(value, 0.1, 0.5)
+        nn.init.normal_(model[1].running_mean, 0, 0.1)
+    return model.eval()
+
+
+def normalised(**options):
+    model = normalised_network()
+    given = asked(model=model)
+    return measure(replace(given, y=model(given.x).argmax(1)), **{**ALL, "eps": 0.05, **options})
+
+
+def test_a_prepared_copy_finds_what_the_network_finds():
+    found, expected = normalised(prepared=True), normalised()
+    assert found.arrays["broken_by"].tolist() == expected.arrays["broken_by"].tolist()
+    assert found.values == pytest.approx(expected.values, rel=1e-4)
+    assert 0 < found.values["custom_accuracy"] < 1
+    assert found.flags == expected.flags == []
+
+
+def test_the_copy_is_attacked_and_the_network_says_what_is_broken(monkeypatch):
+    """A copy that takes everything for broken would leave nothing standing."""
+    copies = []
+
+    class Wrong(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x).roll(1, 1)
+
+    def prepared(model, device):
+        copies.append(Counting(Wrong(*normalised_network())))
+        return copies[-1]
+
+    monkeypatch.setattr(autoattack_run, "prepared", prepared)
+    assert normalised(prepared=True).values["custom_accuracy"] == 1
+    assert copies[0].calls > 0
+    normalised()
+    assert len(copies) == 1
+
+
 # --- health -------------------------------------------------------------------------------------------
 
 

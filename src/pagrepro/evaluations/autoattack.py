@@ -27,6 +27,8 @@ class Config(Strict):
     targeted attack tries, the likeliest first, at most all others. queries: of Square. restarts: of APGD-CE,
     APGD-DLR and FAB in a custom set. few_classes: DLR is not defined for fewer than 4 classes; refuse, or
     cross_entropy: those attacks give way to one more APGD-CE, with 5 restarts and its own random numbers.
+    prepared: attack a copy of the network with the batch normalisation folded into its convolutions, which is
+    the same but for rounding; whether an image is broken, the network itself says.
     """
 
     version: Literal["standard", "plus", "apgd_ce_t", "custom"] = "standard"
@@ -38,6 +40,7 @@ class Config(Strict):
     queries: int = Field(5000, ge=1)
     restarts: int = Field(1, ge=1)
     few_classes: Literal["refuse", "cross_entropy"] = "refuse"
+    prepared: bool = False
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -116,7 +119,9 @@ def measure(config: Config, request: MeasureRequest) -> Measurement:
         "options": config.model_dump(mode="json"), "seed": request.seed, "batch_size": request.batch_size,
         "examples": len(request.x),
     }  # fmt: skip
-    progress = run(request, lambda classes: stages(config, classes), config.norm, config.eps, identity)
+    progress = run(
+        request, lambda classes: stages(config, classes), config.norm, config.eps, identity, config.prepared
+    )
     names = [stage.name for stage in stages(config, progress.classes)]
     after = [progress.robust_after(k).double().mean().item() for k in range(len(names) + 1)]
     values = {

@@ -20,9 +20,11 @@ Section 5.2 weights the channels 1, 2, 1; appendix D takes both terms at images 
 (`at`). The noise is Gaussian in the text, uniform and clipped to [0, 1] in the code; here both are clipped.
 
 With batch statistics the gradient of one example holds terms of the others, as in the public code. One double
-backward pass; exact for piecewise linear networks, where finite differences of the gradient are not.
+backward pass; exact for piecewise linear networks, where finite differences of the gradient are not. The
+same may be compiled (`compiled`): as fast as it gets on a GPU, after minutes for compiling.
 """
 
+import functools
 from typing import Annotated, Any, Literal
 
 import torch
@@ -33,6 +35,7 @@ from torch import Tensor, nn
 from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import evaluation_mode
+from pagrepro.compiled_gradient import compiled_gradient
 from pagrepro.errors import DataError
 from pagrepro.gradients import class_gradients
 from pagrepro.objectives._noise import noisy
@@ -57,7 +60,10 @@ class Config(Strict):
 
     at: where both terms are taken: at the training images, at images with Gaussian or uniform noise (noise:
     its standard deviation or half-width in the data's units; clipped to the range of the data), or at
-    adversarial ones (attack: on the network in eval mode, then constant)."""
+    adversarial ones (attack: on the network in eval mode, then constant).
+
+    compiled: network and gradient as one compiled function; for fits in one process, of networks without
+    batch statistics, and not for the Jacobian."""
 
     weight: Number = Field(ge=0)
     scale: Number = Field(1.0, gt=0)
@@ -71,6 +77,7 @@ class Config(Strict):
     at: Literal["clean", "gaussian", "uniform", "adversarial"] = "clean"
     noise: Number | None = Field(None, ge=0)
     attack: plugin("attacks") | None = None
+    compiled: bool = False
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -78,6 +85,8 @@ class Config(Strict):
             raise ValueError("noise is for at: gaussian and at: uniform, and only for them")
         if (self.attack is not None) != (self.at == "adversarial"):
             raise ValueError("attack is for at: adversarial, and only for that")
+        if self.compiled and self.of == "probability_jacobian":
+            raise ValueError("compiled is for one gradient per example, not for of: probability_jacobian")
         return self
 
 
@@ -85,8 +94,11 @@ def build(config: Config):
     """Objective: (model, batch, generator) -> per-example terms (B,): loss, cross_entropy, penalty (before
     weight, scale, sigma and ramp). generator: the noise or the attack's start; clean images need none. Raises
     DataError for the sum of the logits of a model with a single logit, which is 0 everywhere, for space:
-    normalized of a model without normalisation, and for another number of channels than of their weights."""
+    normalized of a model without normalisation, for another number of channels than of their weights, and
+    where `compiled` is asked for and cannot be (see `compiled_gradient`)."""
     attack = None if config.attack is None else instantiate("attacks", config.attack)
+    values = functools.partial(differentiated, config.of)
+    gradient = compiled_gradient(values) if config.compiled else None
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         require_explicit_attention(model)
@@ -95,10 +107,12 @@ def build(config: Config):
                 "objective option of: logit_sum; the model has a single logit f, returned as (-f/2, f/2),"
                 " whose sum is 0 everywhere; take logit_label"
             )
-        x = _inputs(config, attack, model, batch, generator).requires_grad_()
-        logits = model(x)
-        cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
-        gradients = _gradients(config, logits, cross_entropy, x, batch.y)
+        x = _inputs(config, attack, model, batch, generator)
+        if gradient is None:
+            gradients, cross_entropy = _gradients(config, model, x.requires_grad_(), batch)
+        else:
+            slope, cross_entropy = gradient(model, x, batch.target, batch.y)
+            gradients = slope.unsqueeze(1)
         penalty = _size(in_space(model, gradients, config.space), config.norm, config.channel_weights)
         rise = min(batch.progress / config.ramp, 1.0) if config.ramp else 1.0
         weight = rise * config.weight * config.scale / config.sigma
@@ -127,19 +141,27 @@ def _inputs(
     return clip(x + config.noise * (2 * uniform - 1), batch.low, batch.high)
 
 
-def _gradients(config: Config, logits: Tensor, cross_entropy: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Differentiable gradients (B, K, *shape): K = C for the Jacobian, otherwise 1."""
+def differentiated(of: str, model: nn.Module, x: Tensor, target: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """What is differentiated with respect to x (B, *shape), its sum over all entries taken first, and the
+    cross-entropy (B,). target: labels (B,) or probabilities (B, C); y: labels (B,)."""
+    logits = model(x)
+    cross_entropy = F.cross_entropy(logits, target, reduction="none")
+    if of == "loss":
+        return cross_entropy, cross_entropy
+    if of == "logit_sum":
+        return logits, cross_entropy
+    scores = logits if of == "logit_label" else logits.softmax(1)
+    # All of them for the Jacobian.
+    return scores if of == "probability_jacobian" else scores.gather(1, y[:, None]), cross_entropy
+
+
+def _gradients(config: Config, model: nn.Module, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Differentiable gradients (B, K, *shape), K = C for the Jacobian, otherwise 1; cross-entropy (B,)."""
+    values, cross_entropy = differentiated(config.of, model, x, batch.target, batch.y)
     if config.of == "probability_jacobian":
-        return class_gradients(logits.softmax(1), x, create_graph=True)
-    if config.of == "loss":
-        values = cross_entropy
-    elif config.of == "logit_sum":
-        values = logits
-    else:
-        scores = logits if config.of == "logit_label" else logits.softmax(1)
-        values = scores.gather(1, y[:, None])
+        return class_gradients(values, x, create_graph=True), cross_entropy
     # A scalar: explicit output gradients make torch import its symbolic-shape machinery.
-    return torch.autograd.grad(values.sum(), x, create_graph=True)[0].unsqueeze(1)
+    return torch.autograd.grad(values.sum(), x, create_graph=True)[0].unsqueeze(1), cross_entropy
 
 
 def _size(gradients: Tensor, norm: str, channel_weights: tuple[float, ...] | None) -> Tensor:
