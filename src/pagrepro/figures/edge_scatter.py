@@ -51,7 +51,6 @@ COLUMNS = [
     "line", "map", "run", "seed", "image", "pixel", "log10_energy", "log10_gradient", "energy_raised",
     "gradient_raised", "at_floor", "r",
 ]  # fmt: skip
-NAMES = {"saliency": "log10 saliency", "loss_gradient": "log10 loss gradient"}
 SIZE = 2.3
 
 
@@ -77,7 +76,7 @@ def draw(config: Config, context: Context) -> FigureResult:
             _panel(axes, found, colours[line.label])
             title = [line.label] if axes is column[0] else []
             axes.set_title("\n".join([*title, _words(found)]))
-            axes.set_ylabel(NAMES[name])
+            axes.set_ylabel(f"log10 {name.replace('_', ' ')}")
         column[-1].set_xlabel("log10 edge energy")
     # What is missing is said in its own column.
     lines.foot(figure, context, drawn, {}, f"image {config.image}")
