@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 # Shorter slices than this are repeated, so that the clock and one interruption do not decide.
 SLICE_S = 0.2
@@ -75,12 +76,25 @@ def ratios(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, fl
 def flops(step: Step) -> int:
     """Floating-point operations of one real step, a multiplication and an addition counted as two.
 
-    Matrix products and convolutions only, so element-wise work is not in it. The counter cannot follow
-    a gradient with respect to a leaf that is itself the input of a module: a step that differentiates
-    its images must put an operation before the network (cropping, or clone)."""
-    with FlopCounterMode(display=False) as counter:
+    Matrix products and convolutions only, so element-wise work is not in it."""
+    with _Flops() as counted:
         step()
-    return counter.get_total_flops()
+    return counted.total
+
+
+class _Flops(TorchDispatchMode):
+    """Counts as `torch.utils.flop_counter` does, which itself cannot follow a gradient with respect to the
+    input of a module."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **kwargs, out_val=out)
+        return out
 
 
 def peak_mb(step: Step, device: torch.device) -> float | None:

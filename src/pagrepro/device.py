@@ -41,14 +41,9 @@ def choose_device(wanted: str = "auto", slots: Path | None = None, number: int |
         return torch.device("cpu")
     if number is not None and number >= count:
         raise DeviceError(f"process {number} of this machine has no GPU of its own: {count} are visible")
-    index = (
-        number
-        if number is not None
-        else 0
-        if count == 1
-        else take_slot([_identity(k) for k in range(count)], slots)
-    )
-    device = torch.device("cuda", index)
+    if number is None:
+        number = 0 if count == 1 else take_slot([_identity(k) for k in range(count)], slots)
+    device = torch.device("cuda", number)
     torch.cuda.set_device(device)
     return device
 

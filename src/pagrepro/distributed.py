@@ -25,9 +25,14 @@ T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=6)
 
 
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
 def join(device: torch.device) -> None:
     """Take part in the group that torchrun made; nothing where it did not start this process."""
-    if dist.is_available() and dist.is_torchelastic_launched():
+    if launched():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
 
 
@@ -98,9 +103,11 @@ def agreed(*numbers: int) -> list[int]:
     """The largest of each number over all processes."""
     if not active():
         return list(numbers)
-    found: list[Any] = [None] * world()
-    dist.all_gather_object(found, numbers)
-    return [max(column) for column in zip(*found, strict=True)]
+    # NCCL takes what is on the GPU of this process only.
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(numbers, device=device)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return found.tolist()
 
 
 def summed(values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -137,7 +144,13 @@ def parallel(network: nn.Module, device: torch.device) -> nn.Module:
 
 def same_buffers(network: nn.Module) -> None:
     """Batch-norm statistics are the leader's, as DistributedDataParallel has it; those of a single process
-    see every micro-batch, so that a network which updates them depends on the number of processes."""
-    if active():
-        for buffer in network.buffers():
-            dist.broadcast(buffer, 0)
+    see every micro-batch, so that a network which updates them depends on the number of processes. Other
+    buffers are the same anyway."""
+    statistics = [b for b in network.buffers() if b.is_floating_point()] if active() else []
+    if statistics:
+        together = torch.cat([buffer.detach().flatten() for buffer in statistics])
+        dist.broadcast(together, 0)
+        parts = together.split([buffer.numel() for buffer in statistics])
+        with torch.no_grad():
+            for buffer, part in zip(statistics, parts, strict=True):
+                buffer.copy_(part.view_as(buffer))

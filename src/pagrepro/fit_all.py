@@ -23,15 +23,20 @@ def fit_all(
     """Fit `members` ({name, spec, revisions}), in order; returns one line per member that failed.
 
     What an earlier job finished is put back without fitting it, unless `options.again`. A signal ends the
-    whole job (`Stopped`); members that are finished then are kept.
+    whole job (`Stopped`); members that are finished then are kept. In several processes a failure ends it,
+    too: the others cannot be told where this one is.
     """
     failed = []
     for member in members:
         try:
             _one(member, layout, device, options)
         except UserError as error:
+            if distributed.active():
+                raise
             failed.append(f"{member['name']}: {error}")
         except Exception as error:
+            if distributed.active():
+                raise
             traceback.print_exc()
             failed.append(f"{member['name']}: {type(error).__name__}: {error}")
     return failed

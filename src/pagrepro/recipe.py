@@ -50,6 +50,10 @@ class Augmented(Dataset):
             mean=MEAN,
             std=STD,
         )
+        for policy in self.transform.transforms:
+            for operation in getattr(policy, "ops", ()):
+                if operation.name.startswith("Posterize"):
+                    operation.aug_fn = _posterized
 
     def __getitem__(self, place: Place) -> Tensor:
         """(3, size, size) float32 in [0, 1]."""
@@ -64,6 +68,16 @@ class Augmented(Dataset):
         from PIL import Image
 
         return Image.fromarray(self.images[row].permute(1, 2, 0).numpy())
+
+
+def _posterized(image: Any, bits: int, **_: Any) -> Any:
+    """An image with so many bits per channel. Magnitudes of 10 and more, which the recipe draws now and then,
+    leave none: that was a black image until Pillow refused it."""
+    from PIL import Image, ImageOps
+
+    if bits >= 8:
+        return image
+    return ImageOps.posterize(image, bits) if bits else Image.new(image.mode, image.size)
 
 
 def loaded(recipe: Recipe, images: Augmented, batches: list[list[Place]]) -> Iterator[Tensor]:

@@ -47,6 +47,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def local_world() -> int:
+    """Number of processes of the fit on this machine, from torchrun; 1 without."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def machine() -> dict[str, Any]:
     """Choices of `config.yaml` that belong to the machine: offline_dir, device, save_every_s, paths.
 

@@ -557,7 +557,9 @@ def test_natural_maps_of_several_kinds_with_frames(tmp_path, natural):
     assert np.abs(seen[7] - expected).max() < 1.01
     frames = [axes.spines["left"] for axes in result.figure.axes]
     assert [to_hex(f.get_edgecolor()) for f in frames[6:]] == [style.BLUE, style.VERMILION, style.BLUE]
-    assert not frames[0].get_visible()
+    # Neither images nor edges have a frame.
+    assert not any(f.get_visible() for f in frames[:6])
+    assert texts(result.figure).count("cifar_resnet18 w8") == 1
     assert "blue frame" in texts(result.figure)
 
 
@@ -585,6 +587,19 @@ def test_scale_by_a_quantile():
 @pytest.mark.parametrize(("number", "text"), [(3760.4, "3,760"), (0.0123, "0.0123"), (1e7, "1e+07")])
 def test_numbers_in_titles(number, text):
     assert lines.short(number) == text
+
+
+def test_a_long_legend_takes_no_room_from_the_panels():
+    heights = []
+    for names in ("ab", ["a method with a name that is long", "another method with a long name"]):
+        figure, (axes,) = lines.panels(1, 1, 3.0, 2.0)
+        for name in names:
+            axes.plot([0, 1], [0, 1], label=name)
+        lines.legend(figure)
+        figure.draw_without_rendering()
+        heights.append((figure.get_figheight(), axes.get_window_extent().height / figure.dpi))
+    assert heights[1][0] > heights[0][0]
+    assert heights[1][1] == pytest.approx(heights[0][1], abs=0.05)
 
 
 def test_what_is_missing_is_said_once_where_it_is_missing_everywhere():

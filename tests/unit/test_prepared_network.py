@@ -24,7 +24,9 @@ NETWORKS = [
     ("cifar_resnet18", {"width": 8, "bn": "removed"}, 16, 0, 0),
 ]
 every_network = pytest.mark.parametrize(
-    ("name", "options", "side", "before", "after"), NETWORKS, ids=[f"{n[0]}-{i}" for i, n in enumerate(NETWORKS)]
+    ("name", "options", "side", "before", "after"),
+    NETWORKS,
+    ids=[f"{n[0]}-{i}" for i, n in enumerate(NETWORKS)],
 )
 
 
@@ -110,7 +112,9 @@ def test_what_is_used_elsewhere_too_is_left_alone():
 
 def test_bias_and_normalisation_without_scale():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU(), nn.Flatten()).double()
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU(), nn.Flatten()
+    ).double()
     model(images(6))
     made = prepared(model.eval(), CPU)
     assert norms(made) == []

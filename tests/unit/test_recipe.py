@@ -18,7 +18,7 @@ from pagrepro.image_files import ImageFiles
 from pagrepro.layout import Layout
 from pagrepro.load_data import load_dataset, load_split, prepare
 from pagrepro.mixing import mixed
-from pagrepro.recipe import Augmented, loaded
+from pagrepro.recipe import Augmented, _posterized, loaded
 from pagrepro.storage import load_tensors
 from pagrepro.training_data import Batches, TrainingData
 
@@ -67,6 +67,19 @@ def test_transforms_are_those_of_timm():
     names = [type(t).__name__ for t in Augmented(RECIPE, IMAGES, 0).transform.transforms]
     assert names[0] == "RandomResizedCropAndInterpolation"
     assert {"RandomHorizontalFlip", "RandAugment", "RandomErasing"} <= set(names)
+
+
+def test_posterising_to_no_bits_is_black():
+    image = Image.fromarray(np.full((4, 4, 3), 200, np.uint8))
+    assert np.asarray(_posterized(image, 0)).max() == 0
+    assert np.asarray(_posterized(image, 1)).tolist() == np.full((4, 4, 3), 128).tolist()
+    assert _posterized(image, 8) is image
+
+
+def test_many_images_go_through():
+    """Every operation of the policy, at magnitudes beyond its scale, too."""
+    images = Augmented(RECIPE, IMAGES, 0)
+    assert all(images[step, step % 9].isfinite().all() for step in range(300))
 
 
 # --- batches -----------------------------------------------------------------------------------------

@@ -52,8 +52,10 @@ if __name__ == "__main__":
     with script.main():
         if args.threads:
             torch.set_num_threads(args.threads)
-        several = torch.distributed.is_torchelastic_launched()
-        device = choose_device(args.device, number=script.local_rank() if several else None)
+        elif distributed.launched():
+            # The threads of the job are shared out.
+            torch.set_num_threads(max(1, torch.get_num_threads() // script.local_world()))
+        device = choose_device(args.device, number=script.local_rank() if distributed.launched() else None)
         distributed.join(device)
         if not distributed.leads():
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)

@@ -19,6 +19,8 @@ REVISION = 1
 # Characters per inch of the small print.
 SMALL = 6.5
 PER_INCH = 19
+# In a legend.
+INCHES_PER_CHARACTER = 0.062
 
 
 class Line(Protocol):
@@ -72,15 +74,17 @@ def panels(count: int, columns: int, width: float, height: float) -> tuple[Figur
     return figure, grid[:count]
 
 
-def legend(figure: Figure, per_row: int = 4) -> None:
-    """One legend for all panels, above them."""
+def legend(figure: Figure) -> None:
+    """One legend for all panels, above them, in as many columns as the figure is wide enough for."""
     seen = {}
     for axes in figure.axes:
         seen |= {label: line for line, label in zip(*axes.get_legend_handles_labels())}
     if seen:
-        figure.legend(
-            list(seen.values()), list(seen), loc="outside upper center", ncols=min(len(seen), per_row)
-        )
+        # The handle and the gaps of an entry are about as wide as seven characters.
+        wide = (max(map(len, seen)) + 7) * INCHES_PER_CHARACTER
+        columns = max(1, min(len(seen), int(figure.get_size_inches()[0] / wide)))
+        figure.legend(list(seen.values()), list(seen), loc="outside upper center", ncols=columns)
+        _grow(figure, 0.15 * (-(-len(seen) // columns) - 1))
 
 
 def count(results: Sequence[Result]) -> str:
@@ -102,7 +106,9 @@ def foot(
     said = [f"{on}: {', '.join(labels)}" for on, labels in used.items()]
     said += [words] * bool(words and drawn)
     said += curves.absence({label: why for label, why in reasons.items() if label not in drawn})
-    figure.supxlabel(_wrapped(said, figure.get_size_inches()[0]), fontsize=SMALL)
+    text = _wrapped(said, figure.get_size_inches()[0])
+    figure.supxlabel(text, fontsize=SMALL)
+    _grow(figure, 0.12 * (text.count("\n") - 1))
 
 
 def frame(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -130,6 +136,11 @@ def short(number: float) -> str:
 def told(axes: Axes, title: str, lines: Iterable[str], width: float) -> None:
     """The title of a panel `width` inches wide, and below it in small print one sentence per line."""
     axes.set_title(_wrapped([title, *lines], width), loc="left", fontsize=SMALL)
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """Room for more words than one line of legend and two of small print, not taken from the panels."""
+    figure.set_figheight(figure.get_figheight() + max(0.0, inches))
 
 
 def _wrapped(sentences: Iterable[str], width: float) -> str:

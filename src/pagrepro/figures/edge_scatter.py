@@ -4,6 +4,7 @@ Rodriguez-Munoz et al. (2024), Figure 8: a network that is not robust beside one
 correlation r of the logarithms. Drawn from the maps that `edge_correlation` keeps.
 """
 
+import textwrap
 from typing import Any, Literal
 
 import numpy as np
@@ -65,7 +66,7 @@ def draw(config: Config, context: Context) -> FigureResult:
     for column, line in zip(grid.T, config.lines, strict=True):
         results, reason = lines.results_of(context, line, config.evaluation, config.seed)
         if not results:
-            column[0].set_title(line.label)
+            column[0].set_title(textwrap.fill(line.label, 26))
             for axes in column:
                 style.unavailable(axes, reason, wide=28)
             continue
@@ -74,7 +75,7 @@ def draw(config: Config, context: Context) -> FigureResult:
             found = _points(config, results[0], name).assign(line=line.label)
             frames.append(found[COLUMNS])
             _panel(axes, found, colours[line.label])
-            title = [line.label] if axes is column[0] else []
+            title = textwrap.wrap(line.label, 26) if axes is column[0] else []
             axes.set_title("\n".join([*title, _words(found)]))
             axes.set_ylabel(f"log10 {name.replace('_', ' ')}")
         column[-1].set_xlabel("log10 edge energy")

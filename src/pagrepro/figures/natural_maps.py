@@ -5,6 +5,7 @@ whether the network holds) and 14 (edges and class gradients). As in the officia
 0.5 + 0.5 m / q, clipped to [0, 1], q the 0.99 quantile of |m|; edges, which are never negative, as e / q.
 """
 
+import textwrap
 from typing import Any, Literal
 
 import numpy as np
@@ -80,12 +81,13 @@ def draw(config: Config, context: Context) -> FigureResult:
 
 
 def _plan(config: Config, context: Context) -> list[tuple[str, list | None, Result | None, str]]:
-    """Lines of the figure: (label, pictures (C, H, W) uint8 or None, result or None for images, reason)."""
+    """Lines of the figure: (label, pictures (C, H, W) uint8 or None, result or None for images and
+    their edges, reason)."""
     plan, shown = [], None
     for row in config.rows:
         results, reason = lines.results_of(context, row, config.evaluation, config.seed)
         if not results:
-            plan.append((row.label, None, None, reason))
+            plan.append((textwrap.fill(row.label, 22), None, None, reason))
             continue
         result = results[0]
         mine = _stored(config, result, "images")
@@ -94,10 +96,14 @@ def _plan(config: Config, context: Context) -> list[tuple[str, list | None, Resu
             pale = [pictures.scaled(image, config.low, config.high) for image in mine]
             plan.append((f"image\n({result.dataset})", pale, None, ""))
         name = row.map or config.map
-        label = row.label + "\ndiverged" * result.diverged
-        if name != "edges":
-            label += f"\n({result.network})"
-        plan.append((label, [_picture(image, name) for image in _stored(config, result, name)], result, ""))
+        label = textwrap.fill(row.label, 22)
+        found = [_picture(image, name) for image in _stored(config, result, name)]
+        if name == "edges":
+            # Of the images alone: no network has a part in it.
+            plan.append((label, found, None, ""))
+        else:
+            label += "\ndiverged" * result.diverged + f"\n({result.network})"
+            plan.append((label, found, result, ""))
     return plan
 
 

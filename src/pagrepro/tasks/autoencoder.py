@@ -51,7 +51,7 @@ class AutoencoderTask:
         self.network = network(config, setup.shape, setup.classes)
         self.network.set_range(setup.low, setup.high)
         self.network.to(setup.device)
-        self.optimizers = {"network": build_optimizer(config.optimizer, self.network.parameters())}
+        self.optimizers = {"network": build_optimizer(config.optimizer, self.network)}
 
     def step(self, state: LoopState, batch: Batch) -> dict[str, Tensor]:
         """One update. Metrics: loss and its parts (see `Autoencoder.terms`), gradient_norm."""

@@ -74,7 +74,7 @@ class ConditionalGanTask:
         self.network.set_range(setup.low, setup.high)
         self.network.to(setup.device)
         self.optimizers = {
-            name: build_optimizer(config.optimizer, getattr(self.network, name).parameters())
+            name: build_optimizer(config.optimizer, getattr(self.network, name))
             for name in ("generator", "discriminator")
         }
 

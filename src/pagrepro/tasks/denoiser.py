@@ -49,7 +49,7 @@ class DenoiserTask:
         check_bounded(setup.low, setup.high)
         self.config = config
         self.network = network(config, setup.shape, setup.classes).to(setup.device)
-        self.optimizer = build_optimizer(config.optimizer, self.network.parameters())
+        self.optimizer = build_optimizer(config.optimizer, self.network)
         self.optimizers = {"network": self.optimizer}
 
     def step(self, state: LoopState, batch: Batch) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ class ResidualGenerator:
         self.network = network(config, setup.shape, setup.classes).to(setup.device)
         start_from_file(self.network.discriminator, config.adapter, setup.inputs.get("pretrained"))
         self.optimizers = {
-            name: build_optimizer(config.optimizer, getattr(self.network, name).parameters())
+            name: build_optimizer(config.optimizer, getattr(self.network, name))
             for name in ("generator", "discriminator")
         }
 
