@@ -3,8 +3,8 @@
 Rodriguez-Munoz et al. (2024) compare networks by AutoAttack: some 10,000 passes for every image that stands,
 half of them without a gradient. Compared are a forward pass, and a forward pass with the gradient of the
 images, of the post-activation ResNet-18 (all batch normalisations can be folded) and of their pre-activation
-one (half of them). Weight gradients, which `loss.backward()` also computes unless the weights are frozen, are a
-variant of their own.
+one (half of them). Weight gradients, which `loss.backward()` also computes unless the weights are frozen, are
+a variant of their own.
 """
 
 import functools
@@ -42,7 +42,7 @@ def network(name: str, width: int, device: torch.device) -> nn.Module:
 
 
 def gradient(model: nn.Module, x: Tensor, y: Tensor, weights: bool = False) -> Tensor:
-    """Of the cross-entropy, with respect to the images; weights: and to all weights, which are thrown away."""
+    """Of the cross-entropy, with respect to the images; weights: and to all weights, thrown away."""
     x = x.clone().requires_grad_()
     others = list(model.parameters()) if weights else []
     for parameter in others:

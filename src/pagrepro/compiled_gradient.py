@@ -1,10 +1,10 @@
 """Input gradients inside one compiled function, differentiable once more: double backward, compiled.
 
-The gradient-norm step of Rodriguez-Munoz et al. (2024), Eq. 2 (their Table 3 has its time), is mostly small
-kernels. `torch.compile` cannot be differentiated twice ("does not currently support double backward"). Here the
-inner derivative is taken by `torch.func.grad` inside the compiled function, where it is traced as part of the
-forward pass, and only the outer one is a backward pass. The same mathematics as `torch.autograd.grad` with
-create_graph; other rounding.
+The gradient-norm step of Rodriguez-Munoz et al. (2024), Eq. 2 (their Table 3 has its time), has many small
+kernels. What `torch.compile` makes cannot be differentiated twice ("does not currently support double
+backward"). Here the inner derivative is taken by `torch.func.grad` inside the compiled function, where it is
+traced as part of the forward pass, and only the outer one is a backward pass. The same mathematics as
+`torch.autograd.grad` with create_graph; other rounding.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def compiled_gradient(values: Values, backend: str | None = None) -> Compiled:
 
     It is compiled at its first call and for every new shape (minutes for a deep network; needs a C++ compiler
     on a CPU); backend: of torch.compile. Weights may change between calls. The function raises DataError for
-    batch normalisation in train mode, whose update of running statistics `torch.func` cannot follow, and for a
-    network in several processes, whose gradients would not be added up.
+    batch normalisation in train mode, whose update of running statistics `torch.func` cannot follow, and for
+    a network in several processes, whose gradients would not be added up.
     """
     # What earlier fits of this process have compiled counts against a limit, after which compiling fails.
     torch.compiler.reset()

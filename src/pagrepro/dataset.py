@@ -12,8 +12,8 @@ REVISION = 1
 class Part:
     """One official part of a data set ("train", "test").
 
-    x: (N, *shape) uint8 for images, float32 for data that are not images; an `ImageFiles` for images that stay
-    in their files.
+    x: (N, *shape) uint8 for images, float32 for data that are not images; an `ImageFiles` for images that
+    stay in their files.
     y: (N,) int64 class indices.
     mask: (N, *shape) uint8, 1 where the signal is and 0 on the distractor; None where nobody knows.
     """

@@ -103,7 +103,7 @@ class Loop:
         self.epochs, self.per_epoch = fit_spec["epochs"], self.batches.per_epoch
         self.state = LoopState(seed, self.epochs * self.per_epoch, self.device)
         self.task = self._make_task()
-        self.network = self.task.network
+        self.network, self.notes = self.task.network, list(getattr(self.task, "notes", ()))
         self.schedule = schedule.parse(fit_spec["schedule"])
         self.base_rates = {k: [g["lr"] for g in o.param_groups] for k, o in self.task.optimizers.items()}
         self.ema = Ema(self.network, **fit_spec["ema"]) if fit_spec["ema"] else None
@@ -132,13 +132,14 @@ class Loop:
     def fit(self) -> dict[str, Any]:
         """Fit from wherever the saved state is to the end, and write the outputs."""
         self.resume()
+        for note in self.notes:
+            print(f"WARNING: {self.name}: {note}", flush=True)
         try:
             self.run()
         except Diverged as diverged:
             # The forward pass of the failed step has already moved batch statistics.
-            with torch.no_grad():
-                for buffer, safe in zip(self.buffers, self.safe_buffers, strict=True):
-                    buffer.copy_(safe)
+            if self.buffers:
+                torch._foreach_copy_(self.buffers, self.safe_buffers)
             return self.write_outputs(diverged)
         return self.write_outputs(None)
 
@@ -280,6 +281,7 @@ class Loop:
         if diverged:
             notes = [f"diverged: {diverged}; the weights are those before that step", *notes]
             print(f"{self.name}: {notes[0]}", flush=True)
+        more = {"resumed": self.resumed, "processes": distributed.world()}
         record = run_record(
             self.name,
             self.spec,
@@ -290,9 +292,9 @@ class Loop:
             monitor=last.get("monitor", {}),
             best=best and {"value": best.value, "epoch": best.epoch},
             diverged=diverged and {"term": diverged.term, "step": diverged.step},
-            notes=notes,
+            notes=[*notes, *self.notes],
             diverged_inputs=diverged_inputs(self.spec, self.layout),
-            provenance=provenance(self.device, self.wall_s, self.started, resumed=self.resumed),
+            provenance=provenance(self.device, self.wall_s, self.started, **more),
         )
         end = (self.history, record, self.options.write, self.lock.check)
         return distributed.from_leader(lambda: write_run(self.layout, self.name, weights, *end))

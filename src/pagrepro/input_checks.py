@@ -1,4 +1,4 @@
-"""Whether an input suits the one who asks for it: data, range, weights. Torch-free."""
+"""Whether an input suits the one who asks for it: data, range, weights; and processes a job. Torch-free."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from pagrepro import plugins
 from pagrepro.declare import Declared
 from pagrepro.expansion import Field, Run
 from pagrepro.finished import run_weights
+from pagrepro.spec import Cost
 
 FORM = ("shape", "classes", "low", "high")
 RANGE = ("low", "high")
@@ -66,3 +67,19 @@ def check_weights(declared: Declared[Any], key: str, run: Run, weights: str) -> 
     allowed = run_weights(run.spec)
     if weights not in allowed:
         raise declared.error(key, weights, f"weights that {run.name} writes: {', '.join(allowed)}")
+
+
+def check_processes(declared: Declared[Any], task: str | None = None) -> Cost:
+    """What a job needs: one GPU for each of its processes, where any are asked for.
+
+    task: what a fit fits; other jobs are one process. Raises ConfigError for micro-batches that the task does
+    not take, and for processes that cannot share them out evenly.
+    """
+    cost, fit = declared.template.cost, getattr(declared.template, "fit", None)
+    shares = fit.micro_batches if fit else 1
+    if shares > 1 and not plugins.constant("tasks", task, "MICRO_BATCHES", False):
+        raise declared.error("fit.micro_batches", shares, f"1: task {task} takes every batch as a whole")
+    if shares % cost.devices:
+        allowed = f"a divisor of fit.micro_batches ({shares})" if fit else "1: only fits have more processes"
+        raise declared.error("cost.devices", cost.devices, allowed)
+    return cost.model_copy(update={"gpus": cost.gpus and max(cost.gpus, cost.devices)})

@@ -35,6 +35,11 @@ def image_shape(shape: tuple[int, ...], model: str) -> tuple[int, int, int]:
     return shape
 
 
+def piecewise_linear(network: nn.Module) -> bool:
+    """Whether the network has ReLUs, or says so (`smooth = False`): its logits then have no curvature."""
+    return any(isinstance(m, nn.ReLU) or getattr(m, "smooth", True) is False for m in network.modules())
+
+
 # --- batch normalisation ---------------------------------------------------------------------------
 
 

@@ -25,8 +25,8 @@ _Conv = nn.modules.conv._ConvNd
 def prepared(model: nn.Module, device: torch.device) -> nn.Module:
     """A frozen copy of `model`, a network in eval mode on `device`: (B, *shape) -> logits (B, C).
 
-    Batch normalisations are folded into the convolutions before them, and on a GPU its weights are in channels-
-    last order. A network without batch normalisation is copied as it is. Raises DataError for batch
+    Batch normalisations are folded into the convolutions before them, and on a GPU the weights are put in
+    channels-last order. A network without batch normalisation is copied as it is. Raises DataError for batch
     normalisation in train mode, and for a network that has some and whose forward pass depends on its values.
     """
     made = copy.deepcopy(model).requires_grad_(False)

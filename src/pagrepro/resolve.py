@@ -9,7 +9,7 @@ from pagrepro.configuration import Configuration
 from pagrepro.declare import Declarations, Declared
 from pagrepro.errors import ConfigError
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
-from pagrepro.input_checks import check_data, check_weights, fitted_on
+from pagrepro.input_checks import check_data, check_processes, check_weights, fitted_on
 from pagrepro.spec import DatasetEntry, spec_hash
 
 
@@ -186,7 +186,8 @@ class Resolver:
         first = self._canonical("run", name, spec)
         if first != name:
             return self.get("run", first)
-        self.out.runs[name] = Run(name, spec, spec_hash(spec), t.cost)
+        cost = check_processes(declared, t.task["name"])
+        self.out.runs[name] = Run(name, spec, spec_hash(spec), cost)
         return self.out.runs[name]
 
     def _check_fresh(self, declared: Declared[Any], spec: dict[str, Any]) -> None:
@@ -218,7 +219,7 @@ class Resolver:
         first = self._canonical("field", name, spec)
         if first != name:
             return self.get("field", first)
-        self.out.fields[name] = Field(name, spec, spec_hash(spec), t.cost)
+        self.out.fields[name] = Field(name, spec, spec_hash(spec), check_processes(declared))
         return self.out.fields[name]
 
     def _evaluation(self, run_name: str, name: str) -> Evaluation:
@@ -240,7 +241,8 @@ class Resolver:
         self._check_independent(declared, run, spec)
         apart = plugins.constant("evaluations", t.measure["name"], "APART", False)
         depth = max(self.out.depth(spec), self.out.depth(run.spec))
-        found = Evaluation(run.name, name, spec, spec_hash(spec), t.cost, apart, depth)
+        cost = check_processes(declared)
+        found = Evaluation(run.name, name, spec, spec_hash(spec), cost, apart, depth)
         before = self.out.evaluations.setdefault((run.name, name), found)
         if before.hash != found.hash:
             raise declared.error(

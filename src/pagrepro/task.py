@@ -60,7 +60,7 @@ class Task(Protocol):
     are stepped by the task itself, their learning rates are set by the loop before each step.
 
     A task module also has `network(config, shape, classes) -> nn.Module`, which rebuilds the network that
-    saved weights fit into.
+    saved weights fit into. A task may have `notes`, lines that readers of the fit's `run.json` should know.
     """
 
     network: nn.Module

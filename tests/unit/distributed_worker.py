@@ -1,7 +1,7 @@
-"""A tiny fit by the real task in the real loop, in as many processes as torchrun starts.
+"""Tiny fits by the real task in the real loop, in as many processes as torchrun starts.
 
-`distributed_worker.py JSON` with keys results, objective, micro_batches, save_every_steps, and `death`: the
-step before which every process kills itself, or `stop`: before which process 1 gets a SIGTERM.
+`distributed_worker.py JSON...`: each with keys results, objective, micro_batches, save_every_steps, and `death`:
+the step before which every process kills itself, or `stop`: before which process 1 gets a SIGTERM.
 """
 
 import json
@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from pagrepro import distributed, plugins
+from pagrepro.errors import UserError
 from pagrepro.fit import fit
 from pagrepro.fit_options import FitOptions, Parts, make_task
 from pagrepro.layout import Layout
@@ -23,6 +25,8 @@ PGD = {"name": "pgd", "norm": "linf", "eps": 0.1, "steps": 2, "relative_step": 2
 OBJECTIVES = {
     "gradient_norm": {"name": "gradient_norm", "norm": "l1", "weight": 0.1, "ramp": 0.5},
     "adversarial_training": {"name": "adversarial_training", "attack": PGD, "ramp": 0.5},
+    # With dropout, whose draws take no generator, and convolutions whose weights the loop lays out anew.
+    "cross_entropy": {"name": "cross_entropy"},
 }
 
 
@@ -35,11 +39,13 @@ def spec(objective: str, micro_batches: int) -> dict:
     fit_spec = {
         "epochs": EPOCHS, "batch_size": BATCH, "micro_batches": micro_batches, "drop_last": True,
         "ema": {"decay": 0.9, "start": 0}, "amp": "none", "schedule": {"name": "constant"},
-        "keep_epochs": [], "deterministic": True, "tf32": False, "channels_last": False,
+        "keep_epochs": [], "deterministic": True, "tf32": False,
+        "channels_last": objective == "cross_entropy",
     }  # fmt: skip
+    monitor = {"name": "val", "measure": {"name": "accuracy"}, "split": {}, "every": 1, "select": "max:draw"}
     return {
         "task": plugins.resolve("tasks", task), "dataset": {"name": "made", "files": {}}, "split": {},
-        "fit": fit_spec, "monitor": [], "seed": 3, "inputs": {},
+        "fit": fit_spec, "monitor": [monitor], "seed": 3, "inputs": {},
     }  # fmt: skip
 
 
@@ -52,6 +58,8 @@ def run(given: dict) -> None:
 
     def build(content, setup):
         made = make_task(content, setup)
+        if given["objective"] == "cross_entropy":
+            made.network.layer2.append(nn.Dropout(0.3))
         step = made.step
 
         def mortal(state, batch):
@@ -64,14 +72,25 @@ def run(given: dict) -> None:
         made.step = mortal
         return made
 
+    def measure(entry, content, layout, device, root):
+        def draw(network):
+            assert distributed.leads()
+            return {"draw": float(torch.rand(()))}
+
+        return draw
+
     options = FitOptions(save_every_steps=given.get("save_every_steps"), heartbeat_s=0.3)
     layout = Layout(Path(given["results"]))
     content = spec(given["objective"], given["micro_batches"])
-    fit(content, RUN, layout, {}, options=options, parts=Parts(data=data, task=build))
+    fit(content, RUN, layout, {}, options=options, parts=Parts(data, build, measure))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     distributed.join(torch.device("cpu"))
-    run(json.loads(sys.argv[1]))
+    for argument in sys.argv[1:]:
+        try:
+            run(json.loads(argument))
+        except UserError as error:
+            print(f"process {distributed.rank()}: {error}", flush=True)
     distributed.leave()

@@ -448,8 +448,10 @@ AREAS = (
     "fingerprints_manifold",
     "fingerprints_natural",
     "fingerprints_objectives",
+    "fingerprints_recipe",
     "fingerprints_similarity",
     "fingerprints_statistics",
+    "fingerprints_terms",
 )
 
 FINGERPRINTS: dict[str, Callable[[], Cases]] = {
@@ -502,6 +504,7 @@ def wanted() -> set[str]:
         "fit",
         "gradients",
         "image_noise",
+        "recipe",
         "schedule",
         "score",
         "seeding",

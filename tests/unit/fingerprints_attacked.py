@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from cost_requests import cost_request
-from fingerprint_tools import Cases, frozen_convnet, image_request, measured
+from fingerprint_tools import Cases, frozen_convnet, image_request, measured, numbers
 
 from pagrepro.evaluations import step_cost as cost
 from pagrepro.request import LoadedRun
@@ -36,7 +36,11 @@ def step_cost() -> Cases:
     """What is counted; times are no numbers to compare."""
     with torch.random.fork_rng():
         values = cost.measure(cost.Config(rounds=2, steps=1), cost_request()).values
-    return {"counts": {name: value for name, value in values.items() if "seconds" not in name}}
+    parts = {"passes": ("batch", "forwards", "backwards"), "operations": ("flops", "relative_flops")}
+    return {
+        case: numbers({name: value for name, value in values.items() if name.startswith(starts)})
+        for case, starts in parts.items()
+    }
 
 
 FINGERPRINTS: dict[str, Callable[[], Cases]] = {

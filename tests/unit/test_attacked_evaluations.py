@@ -153,7 +153,8 @@ def test_images_that_no_budget_breaks_count_as_robust():
     assert far.sum() > 4
     np.testing.assert_array_equal(np.isinf(found.arrays["distance"]), far)
     assert found.values["never_broken"] == found.values["accuracy_at_largest"] == far.mean()
-    assert np.isnan(found.values["median"]) and found.flags
+    assert np.isnan(found.values["median"])
+    assert found.flags
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,53 @@ def test_tangent_spaces_are_the_same_every_way(program):
     assert [bar["met"] for bar in spaces.bars([right])] == [True, True]
 
 
+def test_gradient_norm_step_is_the_equation_with_fewer_operations(program):
+    """Section 6 of the specification: passes 1 and 1, 1 and 2, 4 and 4; operations 0.33, 0.67 and 1 times
+    PGD-3, and a third more where the attack computes gradients of weights. Times are not judged."""
+    step = importlib.import_module("gradient_norm_step")
+    result = step.run(CPU, quick=True)
+    assert [row["variant"] for row in result["rows"]] == [step.PLAIN, step.OURS, step.ATTACKED, step.WASTEFUL]
+    assert [(row["forward"], row["backward"]) for row in result["rows"]] == [(1, 1), (1, 2), (4, 4), (4, 4)]
+    shares = [row["FLOP ratio"] for row in result["rows"]]
+    assert shares == pytest.approx([0.33, 0.68, 1, 1.33], abs=0.02)
+    assert all(bar["met"] for bar in result["bars"])
+    assert all(row["seconds"] > 0 for row in result["rows"])
+    plain, ours, attacked, wasteful = result["rows"]
+    wrong = [{**ours, "error": 1e-9, "FLOP ratio": 0.71}, attacked, {**wasteful, "FLOP ratio": 1.2}]
+    assert [bar["met"] for bar in step.bars([plain, *wrong])] == [False, False, False]
+
+
+def test_gradient_norm_step_tells_another_penalty(program, monkeypatch):
+    """One in the data's coordinates, where a normalisation is not undone."""
+    step = importlib.import_module("gradient_norm_step")
+    monkeypatch.setattr(step, "NORM", {**step.NORM, "space": "data"})
+    assert step.errors(CPU, 8, compiled=False)[step.OURS] > 0.1
+
+
+def test_prepared_network_has_the_same_logits(program):
+    prepared = importlib.import_module("prepared_network")
+    result = prepared.run(CPU, quick=True)
+    assert [row["network"] for row in result["rows"]] == [n for n in prepared.NETWORKS for _ in range(5)]
+    assert all(row["images per s"] > 0 for row in result["rows"])
+    assert all(bar["met"] for bar in result["bars"])
+    ready = next(r for r in result["rows"] if r["variant"] == f"forward: {prepared.PREPARED}")
+    assert 0 < ready["difference"] < prepared.LOGIT_LIMIT  # another network, which rounds otherwise
+    wrong = {**ready, "difference": 2e-5, "other class": 1}
+    assert [bar["met"] for bar in prepared.bars([wrong])] == [False, False]
+
+
+def test_autoattack_passes_are_those_of_the_library(program):
+    passes = importlib.import_module("autoattack_passes")
+    result = passes.run(CPU, quick=True)
+    everything, library, ours = result["rows"]
+    assert everything["accuracy"] == library["accuracy"] == ours["accuracy"]
+    assert 0 < ours["accuracy"] < 1
+    assert ours["forward"] <= library["forward"] < everything["forward"]
+    assert all(bar["met"] for bar in result["bars"])
+    wrong = {**ours, "accuracy": ours["accuracy"] + 0.01, "forward": 1.02 * everything["forward"]}
+    assert [bar["met"] for bar in passes.bars([library, wrong])] == [False, False]
+
+
 def test_finds_benchmarks_by_file_name_and_refuses_others(program, capsys):
     assert NAME in program.names()
     assert not {"run", "_measure", "_digits"} & set(program.names())

@@ -42,7 +42,7 @@ DEVIATIONS = "docs/deviations.md"
 
 # Paper -> number of the ambiguities A1, A2, ... that were found in it.
 PAPERS = configuration.read_yaml(ROOT / "config/config.yaml")["papers"]
-AMBIGUITIES = {"ganz2022": 18, "lanfredi2020": 24, "srinivas2023": 21}
+AMBIGUITIES = {"ganz2022": 18, "lanfredi2020": 24, "srinivas2023": 21, "rodriguezmunoz2024": 22}
 every_paper = pytest.mark.parametrize("paper", PAPERS)
 FENCE = re.compile(r"(?:<!-- test: (\w+) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 

@@ -65,6 +65,7 @@ REQUIRED = {
     "claims.agreement": {"most": 0.5},
     "claims.all_seeds": {"above": 0},
     "claims.contrast": {"weights": {"a": 1, "b": -1}, "above": 0},
+    "claims.converges": {"x": "x", "y": "y", "direction": "up"},
     "claims.curve_bound": {"x": "x", "y": "y", "below": 1},
     "claims.correlation": {"above": 0},
     "claims.correlation_until_peak": {"above": 0},

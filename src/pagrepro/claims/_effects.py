@@ -17,7 +17,8 @@ REVISION = 1
 
 SeedInterval = Callable[[np.ndarray], tuple[float, Interval]]
 
-# Name of a per-example array, or role -> name where roles measure different things.
+# Name of a per-example array, or role -> name where roles measure different things. `l1 where correct` and
+# `l1 where not correct`: only examples for which another array is true, or false.
 Arrays = str | dict[str, str]
 
 
@@ -53,15 +54,23 @@ def estimate(
     the statistic is. Fewer seeds: bootstrap over test examples if the claim is about given models, else none.
     plain: the effect has no unit (ratios), also where the values are accuracies.
     """
-    found = _estimate(label, columns, statistic, about, array, seed_interval)
     percent = not plain and all(q.endswith("accuracy") for c in columns for q in c.rows["quantity"])
-    found = replace(found, percent=percent)
+
+    def make(of: Sequence[Column]) -> Estimate:
+        return replace(_estimate(label, of, statistic, about, array, seed_interval), percent=percent)
+
+    return noting_diverged(columns, make)
+
+
+def noting_diverged(columns: Sequence[Column], make: Callable[[Sequence[Column]], Estimate]) -> Estimate:
+    """The effect that `make` finds; where runs diverged with a note of what it finds without them."""
+    found = make(columns)
     if not any((c.rows["status"] == "diverged").any() for c in columns):
         return found
     kept = [c.without_diverged() for c in columns]
     if not all(len(c.finite) for c in kept):
         return replace(found, notes=(*found.notes, "nothing is left without them"))
-    without = replace(_estimate(label, kept, statistic, about, array, seed_interval), percent=percent)
+    without = make(kept)
     few = "" if without.interval else " (too few seeds for an interval)"
     return replace(found, notes=(*found.notes, f"without them {show(without)}{few}"))
 
@@ -117,10 +126,12 @@ def notes(columns: Sequence[Column]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Examples:
-    """Per-example values of a column's runs (runs, N); the reported value is their mean or their median."""
+    """Per-example values of a column's runs (runs, N); the reported value is their mean or their median.
+    apart: every run has its own examples, NaN elsewhere, and the mean over runs is taken last."""
 
     values: np.ndarray
     median: bool
+    apart: bool = False
 
 
 def _over_examples(
@@ -142,12 +153,14 @@ def _over_examples(
 def _resampled(columns: Sequence[_Examples]) -> np.ndarray:
     """Values (draws, columns) of the same resampled examples, each the mean over the column's runs."""
     samples = np.empty((statistics.DRAWS, len(columns)))
-    means = [k for k, column in enumerate(columns) if not column.median]
+    means = [k for k, column in enumerate(columns) if not (column.median or column.apart)]
     if means:
         samples[:, means] = statistics.resampled_means(np.stack([columns[k].values.mean(0) for k in means]))
     for k, column in enumerate(columns):
         if column.median:
             samples[:, k] = statistics.resampled_medians(column.values).mean(1)
+        elif column.apart:
+            samples[:, k] = statistics.resampled_means(column.values).mean(1)
     return samples
 
 
@@ -157,20 +170,20 @@ def _examples(column: Column, arrays: Arrays) -> _Examples | str:
     array = arrays if isinstance(arrays, str) else arrays.get(role)
     if array is None:
         return f"`array` names none for the role {role!r}"
-    found, medians = [], set()
+    found, medians, apart = [], set(), " where " in array
     for row in column.rows[np.isfinite(column.rows["value"].astype(float))].itertuples():
         # pandas makes NaN of None beside text
         if not isinstance(row.arrays, str) or not Path(row.arrays).is_file():
             return f"no per-example values of {row.run}"
         try:
-            values = read_array(Path(row.arrays), array).astype(float)
+            values = _read(Path(row.arrays), array)
         except KeyError:
             return f"no array {array!r} of {row.run}"
         if _same(np.nanmean(values), row.value) and values.ndim <= 2:
             # Several values per example (one per class): the example is what is resampled.
             found.append(values if values.ndim == 1 else np.nanmean(values, axis=1))
             medians.add(False)
-        elif values.ndim == 1 and _same(statistics.median(np.maximum(values, 0)), row.value):
+        elif values.ndim == 1 and not apart and _same(statistics.median(np.maximum(values, 0)), row.value):
             # Radii of misclassified examples may be signed; for their median they are 0.
             found.append(np.maximum(values, 0))
             medians.add(True)
@@ -179,7 +192,18 @@ def _examples(column: Column, arrays: Arrays) -> _Examples | str:
     if len({len(values) for values in found}) != 1:
         return f"runs of {column.name} were measured on different examples"
     # Radii that are all equal are their mean as well as their median.
-    return _Examples(np.stack(found), median=True in medians)
+    return _Examples(np.stack(found), True in medians, apart)
+
+
+def _read(path: Path, text: str) -> np.ndarray:
+    """A per-example array by its name, NaN where the condition after ` where ` leaves an example out. Raises
+    KeyError for an array that is not there."""
+    name, _, condition = text.partition(" where ")
+    values = read_array(path, name).astype(float)
+    if not condition:
+        return values
+    wanted = not condition.startswith("not ")
+    return np.where(read_array(path, condition.removeprefix("not ")) == wanted, values, np.nan)
 
 
 def _same(a: float, b: float) -> bool:

@@ -23,7 +23,7 @@ class Config(Strict):
     match: all pairs of groups, or only those in the same position.
     where: role -> labels that its runs must have; about, array: with fewer than three seeds, bootstrap over
     the test examples of this per-example array (of one name for all roles, or by role) if the claim is about
-    given models.
+    given models; `l1 where correct`, `l1 where not correct`: of examples for which `correct` is true, or not.
     """
 
     above: Number | None = None

@@ -27,7 +27,7 @@ class Config(Strict):
     groups: Literal["min", "max", "mean"] = "mean"
     where: dict[str, dict[str, Any]] = {}
     about: Literal["method", "models"] = "method"
-    array: str = "correct"
+    array: str | dict[str, str] = "correct"
 
 
 def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:

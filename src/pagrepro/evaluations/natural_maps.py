@@ -34,8 +34,9 @@ class Config(Strict):
 def measure(config: Config, request: MeasureRequest) -> Measurement:
     """arrays, of the first k = `examples` images: images, loss_gradients, class_gradients (of the label's
     logit), perturbations (x_adv - x) (k, C, H, W), edges (k, H, W), l1 (k,) float32 (of the loss gradient);
-    clean_correct, attack_correct (wrong as they are counts as broken) (k,) bool. values: l1, its mean; attack_accuracy. Raises DataError for data
-    that are not images of at least 4 x 4 pixels."""
+    clean_correct, attack_correct (k,) bool; an image that is wrong without the attack counts as broken.
+    values: l1, its mean; attack_accuracy. Raises DataError for data that are not images of at least 4 x 4
+    pixels."""
     check_range(request.x, request.low, request.high)
     attack = plugins.instantiate("attacks", config.attack)
     parts = []

@@ -5,6 +5,7 @@ does not optimise, the cosine stays near zero, while that of class gradients and
 """
 
 import copy
+from dataclasses import replace
 
 import torch
 
@@ -24,10 +25,9 @@ class Config(Strict):
 
 def measure(config: Config, request: ReplayRequest) -> Measurement:
     """values: mean of every term that the objective reports (loss, cross_entropy, cosine, penalty, ...) on
-    the first batch of the training split, at most 64 examples, at the end of all ramps, in eval mode."""
+    the first batch of the training split, at most 64 examples, in float64 and eval mode, with the weights
+    that terms have at the end of training. Classes and noise are drawn as at every other call."""
     model = copy.deepcopy(request.model).double().requires_grad_(True)
-    batch = request.batch
-    batch.progress = 1.0
     with torch.enable_grad():
-        terms = request.objective()(model, batch, request.generator())
+        terms = request.objective()(model, replace(request.batch, progress=1.0), request.generator())
     return Measurement({name: value.detach().double().mean().item() for name, value in terms.items()})

@@ -27,9 +27,9 @@ REVISION = 1
 
 class Config(Strict):
     """attack: an untargeted attack in the Linf ball; its own budget does not matter, steps have to grow with
-    the budget (for `pgd`: `relative_step`, steps / 4 for a quarter of it). first: the first budget; doublings,
-    bisections: how many; largest, points: accuracy is given at so many places from 0 to largest. Budgets in
-    the data's units."""
+    the budget (for `pgd`: `relative_step`, steps / 4 for a quarter of it). first: the first budget;
+    doublings, bisections: how many; largest, points: accuracy is given at so many places from 0 to largest.
+    Budgets in the data's units."""
 
     attack: plugin("attacks")
     first: Number = Field(2 / 255, gt=0)

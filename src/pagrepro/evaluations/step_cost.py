@@ -31,9 +31,9 @@ ARRAYS = False
 
 
 class Config(Strict):
-    """rounds: in each, every recipe has its turn, in rotating order; steps: timed together in one turn; batch:
-    number of examples of a step, for all recipes; null: those that the measured run has on the device at once
-    (its batch, or one of its micro-batches)."""
+    """rounds: in each, every recipe has its turn, in rotating order; steps: timed together in one turn;
+    batch: number of examples of a step, for all recipes; null: those that the measured run has on the device
+    at once (its batch, or one of its micro-batches)."""
 
     rounds: Annotated[int, Field(ge=2)] = 3
     steps: Annotated[int, Field(ge=1)] = 5

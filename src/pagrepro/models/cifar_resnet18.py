@@ -55,6 +55,8 @@ class BasicBlock(nn.Module):
 class CifarResNet18(nn.Module):
     """(B, C, H, W) in [0, 1] -> logits (B, classes)."""
 
+    smooth = False  # read by `piecewise_linear`
+
     def __init__(self, config: Config, channels: int, classes: int):
         super().__init__()
         width, norm = config.width, batch_norm(config.bn)

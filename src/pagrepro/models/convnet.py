@@ -49,6 +49,7 @@ class ConvNet(nn.Module):
         super().__init__()
         channels, height, width = shape
         self.activation = ACTIVATIONS[config.activation]
+        self.smooth = config.activation != "relu"  # read by `piecewise_linear`
         self.pool, self.flat = config.down == "pool", config.head == "flat"
         self.normalize = Normalize(config.mean, config.std, channels)
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()

@@ -76,6 +76,7 @@ class ImagenetResNet50(nn.Module):
         super().__init__()
         norm, width = batch_norm(config.bn), config.width
         self.act = ACTIVATIONS[config.activation]
+        self.smooth = config.activation != "relu"  # read by `piecewise_linear`
         self.normalize = Normalize(config.mean, config.std, channels)
         self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False)
         self.bn1 = norm(width)

@@ -67,6 +67,7 @@ class PreActResNet18(nn.Module):
     def __init__(self, config: Config, channels: int, classes: int):
         super().__init__()
         norm, act, width = batch_norm(config.bn), ACTIVATIONS[config.activation], config.width
+        self.smooth = config.activation != "relu"  # read by `piecewise_linear`
         self.normalize = Normalize(config.mean, config.std, channels)
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         inner = width

@@ -53,6 +53,8 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """(B, C, H, W) in [0, 1] -> logits (B, classes)."""
 
+    smooth = False  # read by `piecewise_linear`
+
     def __init__(self, config: Config, channels: int, classes: int):
         super().__init__()
         self.normalize = Normalize(config.mean, config.std, channels)

@@ -31,6 +31,8 @@ from pagrepro.options import Number, Strict
 from pagrepro.oriented_energy import oriented_energy
 
 REVISION = 1
+# Relies on the curvature of the network: a fit of a piecewise linear one says so.
+SMOOTH = True
 
 
 class Config(Strict):

@@ -5,6 +5,7 @@ gradients of the mean over the batch, one optimiser step. A batch may come in mi
 random streams, and these may be shared out among processes (`distributed.py`).
 """
 
+import functools
 from contextlib import nullcontext
 
 from pydantic import Field
@@ -14,15 +15,20 @@ from pagrepro import distributed, plugins
 from pagrepro.augment import draw
 from pagrepro.augment_options import Augment, Mix, Recipe
 from pagrepro.batch import Batch
+from pagrepro.determinism import seed_global
 from pagrepro.errors import DataError
+from pagrepro.layers import piecewise_linear
 from pagrepro.mixing import mixed
 from pagrepro.optimizer_options import Optimizer
 from pagrepro.optimizers import build_optimizer
 from pagrepro.options import Number, Strict, plugin
 from pagrepro.pretrained import start_from_file
+from pagrepro.seeding import seed_for
 from pagrepro.task import LoopState, TaskSetup, finite_or_diverge
 
 REVISION = 1
+# Takes batches in parts (fit.micro_batches), which several processes may share.
+MICRO_BATCHES = True
 # What to start from, at most one of these: all weights of another run (fine-tuning), or a file of weights
 # made for other classes, without its last layer. The objective's own roles come on top.
 ROLES = {"initial": "run?", "pretrained": "source?"}
@@ -58,8 +64,13 @@ class Classifier:
         self.optimizer = build_optimizer(config.optimizer, self.network)
         self.optimizers = {"network": self.optimizer}
         self.objective = plugins.instantiate("objectives", config.objective)
-        self.config, self.classes = config, setup.classes
-        self.parallel = distributed.parallel(self.network, setup.device)
+        self.config, self.classes, self.device = config, setup.classes, setup.device
+        self.notes = _curvature_notes(config, self.network)
+
+    @functools.cached_property
+    def parallel(self) -> nn.Module:
+        """What objectives call. Made at the first step, when the loop has settled where weights lie."""
+        return distributed.parallel(self.network, self.device)
 
     def _initialise(self, config: Config, setup: TaskSetup) -> None:
         """Weights from another run or from a file, if the run asks for them."""
@@ -97,6 +108,9 @@ class Classifier:
     def _terms(self, state: LoopState, batch: Batch, number: int) -> dict[str, Tensor]:
         """The objective's terms on one micro-batch; the first one has the streams of an undivided batch."""
         end = f"/{number}" if number else ""
+        if number:
+            # Draws that take no generator, such as dropout's, are the micro-batch's own, too.
+            seed_global(seed_for(state.seed, "global", state.step, number), self.device)
         shape = tuple(batch.x.shape[1:])
         batch.draw = draw(self.config.augment, len(batch.y), shape, state.generator(f"augment{end}"))
         if self.config.mix is not None:
@@ -104,6 +118,17 @@ class Classifier:
             batch.x, batch.soft = mixed(self.config.mix, batch.augmented(), batch.y, self.classes, generator)
             batch.draw = None
         return self.objective(self.parallel, batch, state.generator(f"objective{end}"))
+
+
+def _curvature_notes(config: Config, network: nn.Module) -> list[str]:
+    """What to know of a fit whose objective relies on curvature that the network does not have."""
+    objective = config.objective["name"]
+    if not (plugins.constant("objectives", objective, "SMOOTH", False) and piecewise_linear(network)):
+        return []
+    return [
+        f"ReLU networks have no curvature: {objective} cannot see that its input gradients change where a unit"
+        " switches on or off, so it may fail where a smooth network learns; its collapse is a result"
+    ]
 
 
 def build(config: Config, setup: TaskSetup) -> Classifier:

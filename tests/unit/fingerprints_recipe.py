@@ -1,0 +1,72 @@
+"""Fingerprints of ImageNet's files, of the augmentation of single images, and of the terms of an objective."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from fingerprint_tools import Cases, build, images, numbers, pattern, resolved
+from linear_models import CPU
+from PIL import Image
+
+from pagrepro import plugins
+from pagrepro.augment_options import Mix, Recipe
+from pagrepro.batch import Batch
+from pagrepro.evaluations import objective_terms as terms
+from pagrepro.mixing import mixed
+from pagrepro.recipe import Augmented
+from pagrepro.replay import ReplayRequest
+
+
+def imagenet() -> Cases:
+    """Of PNG files: decoders of JPEG may differ in a level."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for k, name in enumerate(("a/1.png", "a/2.png", "b/1.png")):
+            (root / name).parent.mkdir(exist_ok=True)
+            pixels = (255 * pattern(18, 14 + k, 3, start=k)).numpy().astype(np.uint8)
+            Image.fromarray(pixels).save(root / name)
+        listed = root / "list.txt"
+        listed.write_text(f"{root}\na/1.png 1\na/2.png 1\nb/1.png 1")
+        options = resolved("data", "imagenet", classes=2, resize=10, crop=8)
+        part = plugins.instantiate("data", options, {"val": listed}, 0)["val"]
+        return {"val": numbers(part.x.decoded().float(), part.y)}
+
+
+def objective_terms() -> Cases:
+    x, y = images()
+    cases = {}
+    for name, objective in {
+        "gradient_norm": {"name": "gradient_norm", "weight": 0.5},
+        "edge_alignment": {"name": "edge_alignment", "weight": 1, "class_choice": "label"},
+    }.items():
+        model = _network(tuple(x.shape[1:])).eval()
+        spec = {"seed": 0, "task": {"objective": plugins.resolve("objectives", objective)}}
+        ask = ReplayRequest(
+            model, x, y, torch.arange(len(x)), 10, 0, 0.0, 1.0, CPU, 8,
+            batch=Batch(x.double(), y, torch.arange(len(x))), run_spec=spec,
+        )  # fmt: skip
+        cases[name] = numbers(terms.measure(terms.Config(), ask).values)
+    return cases
+
+
+def _network(shape: tuple[int, ...]) -> torch.nn.Module:
+    torch.manual_seed(0)
+    more = {} if shape[0] == 3 else {"mean": [0.0], "std": [1.0]}
+    return build("models", "preact_resnet18", shape, 10, width=2, **more)
+
+
+def recipe() -> Cases:
+    """Crops and flips only: the operations of a policy are Pillow's."""
+    pixels = (255 * pattern(4, 3, 16, 16)).to(torch.uint8)
+    found = Augmented(Recipe(size=12, policy=None, erase=0.5), pixels, 0)
+    x, soft = mixed(Mix(), pattern(4, 3, 6, 6), torch.arange(4), 5, torch.Generator().manual_seed(1))
+    return {"images": numbers(*(found[step, step] for step in range(4))), "mixed": numbers(x, soft)}
+
+
+FINGERPRINTS: dict[str, Callable[[], Cases]] = {
+    "data.imagenet": imagenet,
+    "evaluations.objective_terms": objective_terms,
+    "recipe": recipe,
+}
