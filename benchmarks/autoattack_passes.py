@@ -2,8 +2,8 @@
 
 Croce and Hein (2020); Rodriguez-Munoz et al. (2024), section 3 and Table 9. The library's call drops an image
 after the attack that breaks it. The paper's code for several GPUs lets every attack go over every image. Here
-the project's measurement drops as the library does, and gives the same answer with as many passes: its look at
-the gradients of the first batch comes on top.
+the project's measurement drops as the library does, and gives the same answer with as many passes: its look
+at the gradients of the first batch comes on top.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,6 @@
 """Double backward by torch.func inside a compiled function: equal to the plain one, or refused.
 
-What inductor, the compiler itself, makes of it is compared by `benchmarks/gradient_norm_step.py`: compiling
-takes too long here.
+What inductor, the compiler itself, makes of it is compared on GPUs only: on a CPU, compiling takes too long.
 """
 
 import pytest

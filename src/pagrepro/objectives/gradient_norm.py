@@ -21,7 +21,7 @@ Section 5.2 weights the channels 1, 2, 1; appendix D takes both terms at images 
 
 With batch statistics the gradient of one example holds terms of the others, as in the public code. One double
 backward pass; exact for piecewise linear networks, where finite differences of the gradient are not. The
-same may be compiled (`compiled`): as fast as it gets on a GPU, after minutes for compiling.
+same may be compiled (`compiled`), which takes minutes at the first step; what it gains is not measured yet.
 """
 
 import functools
