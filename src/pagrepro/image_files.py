@@ -74,5 +74,5 @@ class ImageFiles:
 
     @classmethod
     def restored(cls, stored: Tensor) -> "ImageFiles":
-        root, resize, crop, *names = bytes(stored.tolist()).decode().split("\n")
+        root, resize, crop, *names = stored.numpy().tobytes().decode().split("\n")
         return cls(Path(root), tuple(names), int(resize), int(crop))

@@ -100,7 +100,8 @@ def _drawn_from(seed: int) -> Iterator[None]:
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
+    # Not of the device: what the step draws there must not depend on who augments.
+    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:

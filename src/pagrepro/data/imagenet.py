@@ -35,18 +35,16 @@ def build(config: Config, files: dict[str, Path], seed: int) -> dict[str, Part]:
     """
     listed = {part: _listed(path) for part, path in files.items()}
     folders = {part: sorted({name.split("/")[0] for name in names}) for part, (_, names) in listed.items()}
-    known = folders["val"]
+    complete = next((part for part, found in folders.items() if len(found) == config.classes), None)
     for part, found in folders.items():
-        root = listed[part][0]
-        if len(found) != config.classes:
-            raise DataError(
-                f"{root}: expected {config.classes} folders, one per class, found {len(found)}:"
-                f" {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
-            )
+        expected = f"{listed[part][0]}: expected {config.classes} folders, one per class, found {len(found)}"
+        if complete is None:
+            raise DataError(f"{expected}: {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}")
+        known = folders[complete]
         if found != known:
             missing, extra = sorted(set(known) - set(found)), sorted(set(found) - set(known))
             raise DataError(
-                f"{root}: classes differ from those of {listed['val'][0]}:"
+                f"{expected}; other classes than {listed[complete][0]} has:"
                 f" missing {missing[:3]}, only here {extra[:3]}"
             )
     index = {name: number for number, name in enumerate(known)}
