@@ -44,7 +44,7 @@ class ImageFiles:
         return False
 
     def image(self, row: int) -> Any:
-        """One image as Pillow has it, in colour and at its own size. Raises DataError for an unreadable one."""
+        """One image as Pillow has it, in colour, at its own size. Raises DataError for an unreadable one."""
         from PIL import Image
 
         path = self.root / self.names[row]

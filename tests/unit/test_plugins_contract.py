@@ -39,6 +39,7 @@ CONSTANTS: dict[str, dict[str, type]] = {
     "evaluations": {"REPLAYS": bool, "ARRAYS": bool, "APART": bool, "ALONE": bool, "INDEPENDENT": tuple},
     "fields": {"SHARED": tuple, "ANY_ROWS": bool, "STORES": tuple, "SAME_DATA": tuple},
     "figures": {"NUMBERS": bool},
+    "objectives": {"SMOOTH": bool},
     "tasks": {"CONVERTED": bool},
 }
 EVERYWHERE: dict[str, type] = {"REVISION": int, "ROLES": dict}

@@ -1,5 +1,6 @@
 """Augmentation of single images: a function of seed, step and row, whoever does it; timm's own transforms."""
 
+import pickle
 import random
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def test_an_image_depends_on_seed_step_and_row_alone():
     assert torch.equal(images[5, 2], first)
     assert not torch.equal(images[6, 2], first)
     assert not torch.equal(Augmented(RECIPE, IMAGES, 4)[5, 2], first)
-    assert first.shape == (3, 12, 12) and 0 <= first.min() and first.max() <= 1
+    assert first.shape == (3, 12, 12)
+    assert first.min() >= 0
+    assert first.max() <= 1
 
 
 def test_the_global_generators_are_left_as_they_were():
@@ -56,6 +59,19 @@ def test_the_global_generators_are_left_as_they_were():
     random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
     Augmented(RECIPE, IMAGES, 0)[0, 0]
     assert (random.random(), np.random.rand(), torch.rand(()).item()) == wanted  # noqa: NPY002
+
+
+def test_a_device_keeps_its_generator(monkeypatch):
+    """What a step draws there, such as dropped paths, must not depend on which process augments."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    Augmented(RECIPE, IMAGES, 0)[0, 0]
+    assert seeded == []
+
+
+def test_images_can_be_given_to_a_fresh_process():
+    images = pickle.loads(pickle.dumps(Augmented(RECIPE, IMAGES, 3)))
+    assert torch.equal(images[5, 2], Augmented(RECIPE, IMAGES, 3)[5, 2])
 
 
 def test_without_its_random_parts_the_recipe_is_the_image():
@@ -126,7 +142,8 @@ def test_mixup_is_linear_in_images_and_labels():
     x, y = torch.rand(8, 3, 6, 6), torch.arange(8) % 4
     found, soft = mixed(Mix(cutmix=0, smoothing=0), x, y, 4, torch.Generator().manual_seed(3))
     share = soft.gather(1, y[:, None])[0, 0]
-    assert 0 < share < 1 and y[0] != y.flip(0)[0]
+    assert 0 < share < 1
+    assert y[0] != y.flip(0)[0]
     torch.testing.assert_close(found, share * x + (1 - share) * x.flip(0))
 
 
@@ -195,11 +212,15 @@ def test_a_folder_is_listed_where_it_is_and_decoded_when_asked(tmp_path):
     dataset = load_dataset(spec, layout)
     (tmp_path / "rows.txt").write_text("4\n0\n")
     x, y, index = load_split(dataset, {"part": "val", "indices": "rows.txt", "sha256": None}, tmp_path)
-    assert x.shape == (2, 3, 12, 12) and x.dtype == torch.uint8
-    assert y.tolist() == [1, 0] and index.tolist() == [4, 0]
-    assert (x[0].float() - 50).abs().max() <= 3 and x[1].max() <= 3
+    assert x.shape == (2, 3, 12, 12)
+    assert x.dtype == torch.uint8
+    assert y.tolist() == [1, 0]
+    assert index.tolist() == [4, 0]
+    assert (x[0].float() - 50).abs().max() <= 3
+    assert x[1].max() <= 3
     files, _, _ = load_split(dataset, {"part": "val"}, decode=False)
-    assert isinstance(files, ImageFiles) and len(files) == 9
+    assert isinstance(files, ImageFiles)
+    assert len(files) == 9
     # Another place, the same folder: the same identity.
     moved = root.rename(tmp_path / "elsewhere")
     assert (
@@ -218,6 +239,12 @@ def test_missing_classes_and_changed_folders_are_told(tmp_path):
     config = plugins.resolve("data", {"name": "imagenet", "classes": 3})
     with pytest.raises(DataError, match=r"missing \['n03'\], only here \['n04'\]"):
         plugins.instantiate("data", config, {"val": path, "train": other}, 0)
+    config = plugins.resolve("data", {"name": "imagenet", "classes": 4})
+    fuller, _ = listed(folder(tmp_path / "fuller", ("n01", "n02", "n03", "n04")), tmp_path / "fuller.txt")
+    with pytest.raises(
+        DataError, match=r"expected 4 folders, .* found 3; .* missing \['n04'\], only here \[\]"
+    ):
+        plugins.instantiate("data", config, {"val": path, "train": fuller}, 0)
     (root / "n01" / "more.JPEG").write_bytes(b"x")
     with pytest.raises(DownloadError):
         fetch("f", source(digest=digest), tmp_path / "changed.txt", path=root)

@@ -88,6 +88,10 @@ class _Step:
     def __init__(self, spec: dict[str, Any], request: ReplayRequest, batch: Batch):
         task, given = plugins.load("tasks", spec["task"]["name"]), dict(spec["task"])
         given.pop("name")
+        # A compiled step cannot be counted.
+        given["objective"] = given["objective"] | (
+            {"compiled": False} if given["objective"].get("compiled") else {}
+        )
         self.batch, self.device = batch, request.device
         setup = TaskSetup(
             tuple(batch.x.shape[1:]), request.classes, request.low, request.high, spec["seed"], 2, self.device
