@@ -1,7 +1,7 @@
 """Tiny fits by the real task in the real loop, in as many processes as torchrun starts.
 
-`distributed_worker.py JSON...`: each with keys results, objective, micro_batches, save_every_steps, and `death`:
-the step before which every process kills itself, or `stop`: before which process 1 gets a SIGTERM.
+`distributed_worker.py JSON...`: each with keys results, objective, micro_batches, save_every_steps, and
+`death`: the step before which every process kills itself, or `stop`: before which process 1 gets a SIGTERM.
 """
 
 import json

@@ -1,10 +1,9 @@
-"""Rules read what measurements write: bootstrap over test examples from their arrays, by the names in them."""
+"""Rules read what measurements write: intervals over test examples from their arrays, by name."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from fingerprint_tools import image_request, module_and_config
-from made_up import rows
+from made_up import frame, rows
 
 from pagrepro import plugins
 
@@ -34,7 +33,7 @@ JUDGED = {
     **{
         f"{name} along the attack": (
             "attack_profile", {"high": "attack_accuracy", "low": "attack_accuracy"},
-            {"name": "curve_bound", "x": "weight", "y": f"mean_{name}", "since": 2, "below": 9, "examples": name},
+            {"name": "curve_bound", "x": "weight", "y": f"mean_{name}", "below": 9, "examples": name},
         )
         for name in ("loss", "l1", "curvature")
     },
@@ -69,7 +68,7 @@ def test_given_models_have_an_interval(results, case):
     parts = [rows(role, [values[name]], arrays={0: path}) for role, name in roles.items()]
     options = {key: value for key, value in rule.items() if key != "name"}
     module = plugins.load("claims", rule["name"])
-    verdict = module.judge(module.Config(**options, **MODELS), pd.DataFrame(sum(parts, [])))
+    verdict = module.judge(module.Config(**options, **MODELS), frame(*parts))
     assert "given models, bootstrap over 6 test examples" in verdict.reason
     assert "no bootstrap" not in verdict.reason
     assert verdict.interval is not None

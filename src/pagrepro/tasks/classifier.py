@@ -126,8 +126,8 @@ def _curvature_notes(config: Config, network: nn.Module) -> list[str]:
     if not (plugins.constant("objectives", objective, "SMOOTH", False) and piecewise_linear(network)):
         return []
     return [
-        f"ReLU networks have no curvature: {objective} cannot see that its input gradients change where a unit"
-        " switches on or off, so it may fail where a smooth network learns; its collapse is a result"
+        f"ReLU networks have no curvature: {objective} cannot see that its input gradients change where a"
+        " unit switches on or off, so it may fail where a smooth network learns; its collapse is a result"
     ]
 
 
