@@ -1,4 +1,4 @@
-"""Fingerprints of ImageNet's files, of the augmentation of single images, and of the terms of an objective."""
+"""Fingerprints of ImageNet's files, of the augmentation of single images."""
 
 import tempfile
 from collections.abc import Callable
@@ -6,17 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fingerprint_tools import Cases, build, images, numbers, pattern, resolved
-from linear_models import CPU
+from fingerprint_tools import Cases, numbers, pattern, resolved
 from PIL import Image
 
 from pagrepro import plugins
 from pagrepro.augment_options import Mix, Recipe
-from pagrepro.batch import Batch
-from pagrepro.evaluations import objective_terms as terms
 from pagrepro.mixing import mixed
 from pagrepro.recipe import Augmented
-from pagrepro.replay import ReplayRequest
 
 
 def imagenet() -> Cases:
@@ -34,29 +30,6 @@ def imagenet() -> Cases:
         return {"val": numbers(part.x.decoded().float(), part.y)}
 
 
-def objective_terms() -> Cases:
-    x, y = images()
-    cases = {}
-    for name, objective in {
-        "gradient_norm": {"name": "gradient_norm", "weight": 0.5},
-        "edge_alignment": {"name": "edge_alignment", "weight": 1, "class_choice": "label"},
-    }.items():
-        model = _network(tuple(x.shape[1:])).eval()
-        spec = {"seed": 0, "task": {"objective": plugins.resolve("objectives", objective)}}
-        ask = ReplayRequest(
-            model, x, y, torch.arange(len(x)), 10, 0, 0.0, 1.0, CPU, 8,
-            batch=Batch(x.double(), y, torch.arange(len(x))), run_spec=spec,
-        )  # fmt: skip
-        cases[name] = numbers(terms.measure(terms.Config(), ask).values)
-    return cases
-
-
-def _network(shape: tuple[int, ...]) -> torch.nn.Module:
-    torch.manual_seed(0)
-    more = {} if shape[0] == 3 else {"mean": [0.0], "std": [1.0]}
-    return build("models", "preact_resnet18", shape, 10, width=2, **more)
-
-
 def recipe() -> Cases:
     """Crops and flips only: the operations of a policy are Pillow's."""
     pixels = (255 * pattern(4, 3, 16, 16)).to(torch.uint8)
@@ -67,6 +40,5 @@ def recipe() -> Cases:
 
 FINGERPRINTS: dict[str, Callable[[], Cases]] = {
     "data.imagenet": imagenet,
-    "evaluations.objective_terms": objective_terms,
     "recipe": recipe,
 }

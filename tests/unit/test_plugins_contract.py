@@ -40,7 +40,7 @@ CONSTANTS: dict[str, dict[str, type]] = {
     "fields": {"SHARED": tuple, "ANY_ROWS": bool, "STORES": tuple, "SAME_DATA": tuple},
     "figures": {"NUMBERS": bool},
     "objectives": {"SMOOTH": bool},
-    "tasks": {"CONVERTED": bool},
+    "tasks": {"CONVERTED": bool, "MICRO_BATCHES": bool},
 }
 EVERYWHERE: dict[str, type] = {"REVISION": int, "ROLES": dict}
 
