@@ -7,6 +7,7 @@ validation as if no example were ever fooled, the most expensive.
 """
 
 import math
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from pagrepro import configuration, expand, plugins, splits
+from pagrepro import configuration, expand, pack, plugins, splits
 from pagrepro.expansion import Expansion
 from pagrepro.request import MeasureRequest
 
@@ -160,3 +161,30 @@ def test_sizes_in_labels_are_those_of_the_specs(tier):
         for member in expanded(tier).groups[f"{PAPER}.{group}"].runs:
             found = {key: member["labels"][key] for key in ("n", "train", "val", "test")}
             assert found == facts(tier, member["run"]), f"{tier}: settings of {member['run']}"
+
+
+def test_imagenet_would_run_in_several_processes_where_it_is_at_hand(tmp_path):
+    """With folders, weights and hashes of one's own the Swin and ResNet-50 families are there, from public weights,
+    and their fits are started in as many processes as divide their micro-batches."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    catalogue = tmp_path / "config/datasets.yaml"
+    text = catalogue.read_text(encoding="utf-8")
+    for source in ("imagenet_swin_base", "imagenet_resnet50_a1"):
+        at = text.index("hash: null", text.index(f"  {source}:"))
+        text = f"{text[:at]}hash: sha256:{'0' * 64}{text[at + len('hash: null') :]}"
+    catalogue.write_text(text, encoding="utf-8")
+    paths = {"imagenet_train_folder": "/x", "imagenet_val_folder": "/x"}
+    raw = configuration.read_yaml(ROOT / "config/config.yaml")
+    raw |= {"tier": "full", "papers": ["rodriguezmunoz2024"], "paths": paths}
+    loaded = configuration.load(raw, tmp_path)
+    expansion = expand.expand_loaded(loaded, tmp_path)
+    runs = expansion.runs
+    assert runs["imagenet_swinb_gelu_gn_s0"].spec["inputs"]["initial"]["run"] == "imagenet_swinb"
+    assert runs["imagenet_rn50_silu_gn_s0"].spec["inputs"]["initial"]["run"] == "imagenet_rn50_silu_nat_s0"
+    jobs = {job.members[0].name: job for job in pack.jobs(expansion, loaded) if job.stage == "train"}
+    several = {name: job.cost.devices for name, job in jobs.items() if job.cost.devices > 1}
+    assert several["imagenet_swinb_gelu_gn_s0"] == 7 and several["imagenet_swinb_gelu_at_s0"] == 8
+    for name, devices in several.items():
+        fit = runs[name].spec["fit"]
+        assert fit["micro_batches"] % devices == 0 and fit["batch_size"] % fit["micro_batches"] == 0
+        assert jobs[name].cost.gpus >= devices and jobs[name].pack is None
