@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from pagrepro import configuration, expand, pack, plugins, splits
+from pagrepro import configuration, expand, plugins, splits
 from pagrepro.expansion import Expansion
 from pagrepro.request import MeasureRequest
 
@@ -164,8 +164,8 @@ def test_sizes_in_labels_are_those_of_the_specs(tier):
 
 
 def test_imagenet_would_run_in_several_processes_where_it_is_at_hand(tmp_path):
-    """With folders, weights and hashes of one's own the Swin and ResNet-50 families are there, from public weights,
-    and their fits are started in as many processes as divide their micro-batches."""
+    """With folders, weights and hashes of one's own the Swin and ResNet-50 families are there, from public
+    weights, and their fits are started in as many processes as divide their micro-batches."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     catalogue = tmp_path / "config/datasets.yaml"
     text = catalogue.read_text(encoding="utf-8")
@@ -181,10 +181,9 @@ def test_imagenet_would_run_in_several_processes_where_it_is_at_hand(tmp_path):
     runs = expansion.runs
     assert runs["imagenet_swinb_gelu_gn_s0"].spec["inputs"]["initial"]["run"] == "imagenet_swinb"
     assert runs["imagenet_rn50_silu_gn_s0"].spec["inputs"]["initial"]["run"] == "imagenet_rn50_silu_nat_s0"
-    jobs = {job.members[0].name: job for job in pack.jobs(expansion, loaded) if job.stage == "train"}
-    several = {name: job.cost.devices for name, job in jobs.items() if job.cost.devices > 1}
-    assert several["imagenet_swinb_gelu_gn_s0"] == 7 and several["imagenet_swinb_gelu_at_s0"] == 8
-    for name, devices in several.items():
-        fit = runs[name].spec["fit"]
-        assert fit["micro_batches"] % devices == 0 and fit["batch_size"] % fit["micro_batches"] == 0
-        assert jobs[name].cost.gpus >= devices and jobs[name].pack is None
+    several = {name: run for name, run in runs.items() if run.cost.devices > 1}
+    assert several["imagenet_swinb_gelu_gn_s0"].cost.devices == 7
+    assert several["imagenet_swinb_gelu_at_s0"].cost.devices == 8
+    for run in several.values():
+        assert run.spec["fit"]["micro_batches"] % run.cost.devices == 0
+        assert run.spec["fit"]["batch_size"] % run.spec["fit"]["micro_batches"] == 0
