@@ -1,4 +1,4 @@
-"""What all benchmarks share: time, floating-point operations and memory of a step, and bars.
+"""What all benchmarks share: time and memory of a step, errors, and bars.
 
 Times are compared inside one process and in turns, because the machine may be busy with other work:
 only the ratio of two variants of the same round means anything.
@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 # Shorter slices than this are repeated, so that the clock and one interruption do not decide.
 SLICE_S = 0.2
@@ -71,30 +69,6 @@ def ratios(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, fl
             "highest": max(relative),
         }
     return found
-
-
-def flops(step: Step) -> int:
-    """Floating-point operations of one real step, a multiplication and an addition counted as two.
-
-    Matrix products and convolutions only, so element-wise work is not in it."""
-    with _Flops() as counted:
-        step()
-    return counted.total
-
-
-class _Flops(TorchDispatchMode):
-    """Counts as `torch.utils.flop_counter` does, which itself cannot follow a gradient with respect to the
-    input of a module."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.total += count(*args, **kwargs, out_val=out)
-        return out
 
 
 def peak_mb(step: Step, device: torch.device) -> float | None:

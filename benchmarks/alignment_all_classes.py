@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _measure import alternate, bar, flops, note, parameter_gradient, peak_mb, ratios, relative_error
+from _measure import alternate, bar, note, parameter_gradient, peak_mb, ratios, relative_error
 from pagrepro import plugins
 from pagrepro.augment import Augment, Draw, draw
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import batch_norm_mode
+from pagrepro.flops import flops
 
 NAME = "aligning the gradients of all ten classes (ResNet-18, as for CIFAR-10)"
 

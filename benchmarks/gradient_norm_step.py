@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _measure import alternate, bar, flops, note, parameter_gradient, peak_mb, ratios, relative_error
+from _measure import alternate, bar, note, parameter_gradient, peak_mb, ratios, relative_error
 from pagrepro import plugins
 from pagrepro.augment import Augment, draw
 from pagrepro.batch import Batch
+from pagrepro.flops import flops
 
 NAME = "a training step with the gradient norm, beside plain and PGD-3 (PreActResNet-18)"
 

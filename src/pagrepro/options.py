@@ -7,7 +7,7 @@ hyper-parameter stops the workflow before any job starts.
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 
 class Strict(BaseModel):
@@ -50,3 +50,21 @@ def plugin(kind: str) -> Any:
         return plugins.resolve(kind, value)
 
     return Annotated[dict[str, Any], AfterValidator(check)]
+
+
+def needs_one(what: str, *names: str) -> Any:
+    """Validator for the body of an options class: at least one of these options is given. what: how the
+    message calls them together."""
+
+    def check(options: Strict) -> Strict:
+        if all(getattr(options, name) is None for name in names):
+            *first, last = (f"`{name}`" for name in names)
+            raise ValueError(f"{what}: {', '.join(first)}, {last}, or both")
+        return options
+
+    return model_validator(mode="after")(check)
+
+
+def threshold() -> Any:
+    """Validator of rules that compare with `above`, `below`, or both."""
+    return needs_one("a threshold", "above", "below")

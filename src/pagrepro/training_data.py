@@ -90,7 +90,8 @@ class Batches:
     steps_per_epoch: int | None = None
     micro_batches: int = 1
     recipe: Recipe | None = None
-    _ahead: tuple[int, Iterator[Tensor]] | None = None
+    # Augmented images that are being made: the step they go on with, and what gives them.
+    _ahead: tuple[int, Iterator[Tensor]] | None = field(default=None, init=False, repr=False)
 
     @property
     def per_epoch(self) -> int:
@@ -117,7 +118,7 @@ class Batches:
     def batch(self, order: Tensor, position: int, step: int, total_steps: int) -> Batch:
         """Batch number `position` of the epoch with this order; new examples where the data are drawn."""
         if self.data.fresh is not None:
-            distributed.mine(self.micro_batches)
+            distributed.mine(self.micro_batches)  # raises where there are several processes
             return self._fresh_batch(step, total_steps)
         rows = order[position * self.batch_size : (position + 1) * self.batch_size]
         rows, parts = self._mine(rows)

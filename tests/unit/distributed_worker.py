@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import torch
+from mortal_fits import before_each_step
 from torch import nn
 
 from pagrepro import distributed, plugins
 from pagrepro.errors import UserError
 from pagrepro.fit import fit
-from pagrepro.fit_options import FitOptions, Parts, make_task
+from pagrepro.fit_options import FitOptions, Parts
 from pagrepro.layout import Layout
 from pagrepro.training_data import TrainingData
 
@@ -58,20 +59,16 @@ def run(given: dict) -> None:
     def data(content, layout, device, root):
         return TrainingData(x, torch.arange(EXAMPLES) % 3, 3)
 
+    def die_in_time(state):
+        if state.step == given.get("death"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if state.step == given.get("stop") and distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def build(content, setup):
-        made = make_task(content, setup)
+        made = before_each_step(die_in_time)(content, setup)
         if given["objective"] == "cross_entropy":
             made.network.layer2.append(nn.Dropout(0.3))
-        step = made.step
-
-        def mortal(state, batch):
-            if state.step == given.get("death"):
-                os.kill(os.getpid(), signal.SIGKILL)
-            if state.step == given.get("stop") and distributed.rank() == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return step(state, batch)
-
-        made.step = mortal
         return made
 
     def measure(entry, content, layout, device, root):

@@ -1,6 +1,7 @@
 """Fits of made-up images in the real loop that die where they are told to, and what they leave behind."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pagrepro.fit import fit
 from pagrepro.fit_options import FitOptions, Parts, make_task
 from pagrepro.layout import Layout
 from pagrepro.storage import load_tensors, read_json
+from pagrepro.task import LoopState, Task, TaskSetup
 from pagrepro.training_data import TrainingData
 
 RUN, EXAMPLES, BATCH = "run", 30, 8
@@ -23,6 +25,23 @@ class Killed(BaseException):
     """Stands for a death of the process."""
 
 
+def before_each_step(act: Callable[[LoopState], None]) -> Callable[[dict[str, Any], TaskSetup], Task]:
+    """The spec's own task, which calls `act` before every step."""
+
+    def build(content: dict[str, Any], setup: TaskSetup) -> Task:
+        made = make_task(content, setup)
+        step = made.step
+
+        def watched(state, batch):
+            act(state)
+            return step(state, batch)
+
+        made.step = watched
+        return made
+
+    return build
+
+
 def run(layout: Layout, content: dict[str, Any], options: FitOptions, death: int | None = None):
     """Fit random images of the spec's shape and classes; the process dies before step number `death`."""
     classes, shape = content["dataset"]["classes"], content["dataset"]["shape"]
@@ -31,19 +50,13 @@ def run(layout: Layout, content: dict[str, Any], options: FitOptions, death: int
     def data(content, layout, device, root):
         return TrainingData(x, torch.arange(EXAMPLES) % classes, classes)
 
-    def build(content, setup):
-        made = make_task(content, setup)
-        step = made.step
+    def die_in_time(state):
+        if state.step == death:
+            raise Killed
 
-        def mortal(state, batch):
-            if state.step == death:
-                raise Killed
-            return step(state, batch)
-
-        made.step = mortal
-        return made
-
-    return fit(content, RUN, layout, {}, options=options, parts=Parts(data=data, task=build))
+    return fit(
+        content, RUN, layout, {}, options=options, parts=Parts(data=data, task=before_each_step(die_in_time))
+    )
 
 
 def written(layout: Layout, content: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor]], list[dict]]:

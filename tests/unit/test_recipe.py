@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mortal_fits import Killed, before_each_step
 from PIL import Image
 
 from pagrepro import plugins
@@ -14,7 +15,7 @@ from pagrepro.augment_options import Mix, Recipe
 from pagrepro.download import DownloadError, fetch
 from pagrepro.errors import DataError
 from pagrepro.fit import fit
-from pagrepro.fit_options import FitOptions, Parts, make_task
+from pagrepro.fit_options import FitOptions, Parts
 from pagrepro.image_files import ImageFiles
 from pagrepro.layout import Layout
 from pagrepro.load_data import load_dataset, load_split, prepare
@@ -281,26 +282,18 @@ def test_a_fit_from_files_resumes_to_the_same_bits(tmp_path):
     }  # fmt: skip
 
     def run(results, death=None):
-        def build(content, setup):
-            made = make_task(content, setup)
-            step = made.step
-
-            def mortal(state, batch):
-                if state.step == death:
-                    raise KeyboardInterrupt
-                return step(state, batch)
-
-            made.step = mortal
-            return made
+        def die_in_time(state):
+            if state.step == death:
+                raise Killed
 
         data = TrainingData(images, torch.arange(12) // 4, 3)
-        parts = Parts(data=lambda *_: data, task=build)
+        parts = Parts(data=lambda *_: data, task=before_each_step(die_in_time))
         layout = Layout(tmp_path / results)
         fit(spec, "run", layout, {}, options=FitOptions(save_every_steps=1), parts=parts)
         return load_tensors(layout.weights("run", "final"))
 
     straight = run("straight")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         run("resumed", death=4)
     resumed = run("resumed")
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)

@@ -57,6 +57,14 @@ def by_group(frame: pd.DataFrame, role: str, where: Mapping[str, Any] | None = N
     return [_column(name, part) for name, part in rows.groupby("group", sort=False)]
 
 
+def one_group(frame: pd.DataFrame, role: str, where: Mapping[str, Any] | None = None) -> Column:
+    """The column of a role of one group. Raises DataError for several."""
+    found = by_group(frame, role, where)
+    if len(found) != 1:
+        raise DataError(f"role {role!r}: one group is needed, found {len(found)}")
+    return found[0]
+
+
 def by_label(
     frame: pd.DataFrame, role: str, label: str, where: Mapping[str, Any] | None = None
 ) -> tuple[np.ndarray, list[Column]]:

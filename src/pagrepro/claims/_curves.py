@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pagrepro import statistics
 from pagrepro.claims import _columns as columns
@@ -32,14 +31,6 @@ class Axes:
     since: float | None = None
     until: float | None = None
     examples: str | None = None
-
-
-def one_group(frame: pd.DataFrame, role: str, where: Mapping[str, Any]) -> columns.Column:
-    """The column of a role of one group. Raises DataError for several."""
-    found = columns.by_group(frame, role, where)
-    if len(found) != 1:
-        raise DataError(f"role {role!r}: one group is needed, found {len(found)}")
-    return found[0]
 
 
 def at_least(heights: np.ndarray, places: int) -> np.ndarray:

@@ -8,12 +8,12 @@ the exact binomial interval says for which share of further seeds it would: at l
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pagrepro import statistics
 from pagrepro.claims import _columns as columns
 from pagrepro.claims import _effects as effects
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, threshold
 from pagrepro.statistics import CONFIRMED, CONTRADICTED, INCONCLUSIVE, MIN_SEEDS, Verdict
 
 REVISION = 1
@@ -31,11 +31,7 @@ class Config(Strict):
     match: Literal["all", "position"] = "all"
     where: dict[str, dict[str, Any]] = {}
 
-    @model_validator(mode="after")
-    def _has_threshold(self) -> "Config":
-        if self.above is None and self.below is None:
-            raise ValueError("a threshold: `above`, `below`, or both")
-        return self
+    _has_threshold = threshold()
 
 
 def judge(config: Config, frame: pd.DataFrame) -> Verdict:

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pagrepro import statistics
 from pagrepro.claims import _columns as columns
 from pagrepro.claims import _effects as effects
-from pagrepro.errors import DataError
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, threshold
 
 REVISION = 1
 
@@ -31,21 +30,12 @@ class Config(Strict):
     about: Literal["method", "models"] = "method"
     array: str | dict[str, str] = "correct"
 
-    @model_validator(mode="after")
-    def _has_threshold(self) -> "Config":
-        if self.above is None and self.below is None:
-            raise ValueError("a threshold: `above`, `below`, or both")
-        return self
+    _has_threshold = threshold()
 
 
 def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:
     """Effect: mean over seeds of the weighted sum. Raises DataError for a role of several groups."""
-    chosen = []
-    for role in config.weights:
-        groups = columns.by_group(frame, role, config.where)
-        if len(groups) != 1:
-            raise DataError(f"role {role!r}: one group is needed, found {len(groups)}")
-        chosen += groups
+    chosen = [columns.one_group(frame, role, config.where) for role in config.weights]
     factors = np.array(list(config.weights.values()))
     found = effects.estimate(
         "contrast", chosen, lambda values: values @ factors, config.about, config.array, plain=True

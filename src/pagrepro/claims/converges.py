@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from pagrepro import statistics
+from pagrepro.claims import _columns as columns
 from pagrepro.claims import _curves as curves
 from pagrepro.claims import _effects as effects
 from pagrepro.options import Number, Strict
@@ -45,7 +46,7 @@ def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:
     """Effects, means over seeds and counted in the claim's direction: the smallest step; and share * (last -
     first) - the last step, which is positive where the curve has converged."""
     sign = 1 if config.direction == "up" else -1
-    chosen = [curves.one_group(frame, "value", config.where)]
+    chosen = [columns.one_group(frame, "value", config.where)]
     axes = curves.Axes(config.x, config.y, config.since, config.until, config.examples)
 
     def smallest(heights: np.ndarray) -> np.ndarray:

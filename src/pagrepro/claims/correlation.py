@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import model_validator
 
 from pagrepro import statistics
 from pagrepro.claims import _columns as columns
 from pagrepro.claims import _effects as effects
 from pagrepro.errors import DataError
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, threshold
 from pagrepro.statistics import MIN_SEEDS
 
 REVISION = 1
@@ -35,11 +34,7 @@ class Config(Strict):
     x_label: str | None = None
     where: dict[str, dict[str, Any]] = {}
 
-    @model_validator(mode="after")
-    def _has_threshold(self) -> "Config":
-        if self.above is None and self.below is None:
-            raise ValueError("a threshold: `above`, `below`, or both")
-        return self
+    _has_threshold = threshold()
 
 
 def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:

@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import model_validator
 
 from pagrepro import statistics
+from pagrepro.claims import _columns as columns
 from pagrepro.claims import _curves as curves
 from pagrepro.claims import _effects as effects
 from pagrepro.options import Number, Strict
@@ -47,7 +48,7 @@ class Config(Strict):
 def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:
     """Effect: mean over seeds of the largest height in the range (the smallest, with `above`)."""
     roles = ("value",) if "value" in set(frame["role"]) else ("high", "low")
-    chosen = [curves.one_group(frame, role, config.where) for role in roles]
+    chosen = [columns.one_group(frame, role, config.where) for role in roles]
     axes = curves.Axes(config.x, config.y, config.since, config.until, config.examples)
     worst = np.max if config.above is None else np.min
 

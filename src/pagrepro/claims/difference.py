@@ -6,12 +6,11 @@ Roles: high, low. Threshold in the unit of the values: accuracies are fractions,
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import model_validator
 
 from pagrepro import statistics
 from pagrepro.claims import _columns as columns
 from pagrepro.claims import _effects as effects
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, threshold
 
 REVISION = 1
 
@@ -36,11 +35,7 @@ class Config(Strict):
     about: Literal["method", "models"] = "method"
     array: str | dict[str, str] = "correct"
 
-    @model_validator(mode="after")
-    def _has_threshold(self) -> "Config":
-        if self.above is None and self.below is None:
-            raise ValueError("a threshold: `above`, `below`, or both")
-        return self
+    _has_threshold = threshold()
 
 
 def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:

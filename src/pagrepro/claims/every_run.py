@@ -5,10 +5,9 @@ Role: value. One run outside contradicts the claim.
 
 import numpy as np
 import pandas as pd
-from pydantic import model_validator
 
 from pagrepro.claims import _columns as columns
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, needs_one
 from pagrepro.statistics import CONFIRMED, CONTRADICTED, INCONCLUSIVE, Verdict
 
 REVISION = 1
@@ -20,11 +19,7 @@ class Config(Strict):
     low: Number | None = None
     high: Number | None = None
 
-    @model_validator(mode="after")
-    def _has_end(self) -> "Config":
-        if self.low is None and self.high is None:
-            raise ValueError("an end of the range: `low`, `high`, or both")
-        return self
+    _has_end = needs_one("an end of the range", "low", "high")
 
 
 def judge(config: Config, frame: pd.DataFrame) -> Verdict:

@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import model_validator
 
 from pagrepro import statistics
 from pagrepro.claims import _columns as columns
 from pagrepro.claims import _effects as effects
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, threshold
 
 REVISION = 1
 
@@ -34,11 +33,7 @@ class Config(Strict):
     about: Literal["method", "models"] = "method"
     array: str | dict[str, str] = "correct"
 
-    @model_validator(mode="after")
-    def _has_threshold(self) -> "Config":
-        if self.above is None and self.below is None:
-            raise ValueError("a threshold: `above`, `below`, or both")
-        return self
+    _has_threshold = threshold()
 
 
 def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:

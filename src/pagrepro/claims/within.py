@@ -6,12 +6,11 @@ Role: value. For absolute values; those of a published data set and network are 
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import model_validator
 
 from pagrepro import statistics
 from pagrepro.claims import _columns as columns
 from pagrepro.claims import _effects as effects
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, needs_one
 
 REVISION = 1
 
@@ -27,11 +26,7 @@ class Config(Strict):
     about: Literal["method", "models"] = "method"
     array: str = "correct"
 
-    @model_validator(mode="after")
-    def _has_end(self) -> "Config":
-        if self.low is None and self.high is None:
-            raise ValueError("an end of the range: `low`, `high`, or both")
-        return self
+    _has_end = needs_one("an end of the range", "low", "high")
 
 
 def judge(config: Config, frame: pd.DataFrame) -> statistics.Verdict:

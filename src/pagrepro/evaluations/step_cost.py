@@ -12,11 +12,10 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from pagrepro import plugins
 from pagrepro.batch import Batch
+from pagrepro.flops import flops
 from pagrepro.options import Strict
 from pagrepro.replay import ReplayRequest
 from pagrepro.request import Measurement
@@ -131,23 +130,7 @@ class _Step:
 
         self()
         hook = self.task.network.register_forward_hook(forward)
-        with _Flops() as counted:
-            self()
+        operations = flops(self)
         hook.remove()
         passes = {name: count / len(self.batch.y) for name, count in rows.items()}
-        return passes | {"flops": float(counted.total)}
-
-
-class _Flops(TorchDispatchMode):
-    """Counts operations as `torch.utils.flop_counter` does, which itself cannot follow a gradient with
-    respect to the input of a module."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.total += count(*args, **kwargs, out_val=out)
-        return out
+        return passes | {"flops": float(operations)}

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pagrepro.errors import DataError
+from pagrepro.figure_options import Line
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _style as style
 from pagrepro.results import Context, Member, Result
@@ -21,14 +21,6 @@ SMALL = 6.5
 PER_INCH = 19
 # In a legend.
 INCHES_PER_CHARACTER = 0.062
-
-
-class Line(Protocol):
-    """What the options of such a figure call a line; where: labels that its runs have."""
-
-    label: str
-    group: str
-    where: dict[str, Any]
 
 
 def has_labels(run: Result | Member, line: Line) -> bool:

@@ -5,7 +5,7 @@ correlation r of the logarithms. Drawn from the maps that `edge_correlation` kee
 """
 
 import textwrap
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,20 +14,13 @@ from pydantic import Field
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figure_options import Line
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
 from pagrepro.results import Context, Result
 
 REVISION = 1
-
-
-class Line(Strict):
-    """where: labels that the runs must have."""
-
-    label: str
-    group: str
-    where: dict[str, Any] = {}
 
 
 class Config(Strict):

@@ -4,8 +4,6 @@ Rodriguez-Munoz et al. (2024), Figure 7: |g| of all entries and of the channels 
 that `gradient_statistics` keeps. A logarithmic axis has no place for zeros: they are bars at its left.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,6 +11,7 @@ from pydantic import Field
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figure_options import Line
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
@@ -20,14 +19,6 @@ from pagrepro.options import Strict
 from pagrepro.results import Context, Result
 
 REVISION = 1
-
-
-class Line(Strict):
-    """where: labels that the runs must have."""
-
-    label: str
-    group: str
-    where: dict[str, Any] = {}
 
 
 class Config(Strict):

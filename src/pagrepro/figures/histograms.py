@@ -6,8 +6,6 @@ the numbers themselves. The paper adds 1e-16 before the logarithm and smooths wi
 smoothed, and zeros are counted.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,6 +13,7 @@ from pydantic import Field, model_validator
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figure_options import Line, check_panels
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
@@ -22,14 +21,6 @@ from pagrepro.options import Number, Strict
 from pagrepro.results import Context
 
 REVISION = 1
-
-
-class Line(Strict):
-    """where: labels that the runs must have."""
-
-    label: str
-    group: str
-    where: dict[str, Any] = {}
 
 
 class Panel(Strict):
@@ -60,13 +51,7 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _lines_there(self) -> "Config":
-        unknown = {name for panel in self.panels for name in panel.lines} - {
-            line.label for line in self.lines
-        }
-        if unknown:
-            raise ValueError(f"panels name lines that are not there: {', '.join(sorted(unknown))}")
-        if len({panel.label for panel in self.panels}) < len(self.panels):
-            raise ValueError("two panels have the same label")
+        check_panels(self.panels, self.lines)
         return self
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pagrepro import sweeps
 from pagrepro.artifact import FigureResult
+from pagrepro.figure_options import Line, Published
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
@@ -21,19 +22,6 @@ from pagrepro.options import Number, Strict
 from pagrepro.results import Context
 
 REVISION = 1
-
-
-class Published(Strict):
-    """A published curve: x are labels, y in the unit of the axis."""
-
-    x: tuple[Number, ...]
-    y: tuple[Number, ...]
-
-    @model_validator(mode="after")
-    def _same_length(self) -> "Published":
-        if len(self.x) != len(self.y):
-            raise ValueError(f"as many x as y, found {len(self.x)} and {len(self.y)}")
-        return self
 
 
 class Quantity(Strict):
@@ -46,14 +34,6 @@ class Quantity(Strict):
     published: Published | None = None
 
 
-class Reference(Strict):
-    """A method without the label; where: labels that its runs must have."""
-
-    label: str
-    group: str
-    where: dict[str, Any] = {}
-
-
 class Config(Strict):
     """group: the sweep; strength: numeric label of its runs; quantities: one curve each; references:
     horizontal lines, one for each quantity."""
@@ -62,7 +42,7 @@ class Config(Strict):
     label: str
     strength: str = "strength"
     quantities: tuple[Quantity, ...] = Field(min_length=1)
-    references: tuple[Reference, ...] = ()
+    references: tuple[Line, ...] = ()
     xlabel: str = "strength"
     ylabel: str = "accuracy (%)"
 

@@ -5,8 +5,6 @@ and curvature along the direction of an attack, for all networks and for the rob
 accuracy over the steps of an attack). Where a run has a curve per example, their mean is drawn.
 """
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,6 +12,7 @@ from pydantic import Field, model_validator
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figure_options import Line, check_panels
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
@@ -21,14 +20,6 @@ from pagrepro.options import Number, Strict
 from pagrepro.results import Context, Result
 
 REVISION = 1
-
-
-class Line(Strict):
-    """where: labels that the runs must have."""
-
-    label: str
-    group: str
-    where: dict[str, Any] = {}
 
 
 class Panel(Strict):
@@ -63,13 +54,7 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _lines_there(self) -> "Config":
-        unknown = {name for panel in self.panels for name in panel.lines} - {
-            line.label for line in self.lines
-        }
-        if unknown:
-            raise ValueError(f"panels name lines that are not there: {', '.join(sorted(unknown))}")
-        if len({panel.label for panel in self.panels}) < len(self.panels):
-            raise ValueError("two panels have the same label")
+        check_panels(self.panels, self.lines)
         return self
 
 

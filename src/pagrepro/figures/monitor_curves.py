@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figure_options import Line, check_panels
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
@@ -20,14 +21,6 @@ from pagrepro.options import Number, Strict
 from pagrepro.results import Context, Member
 
 REVISION = 1
-
-
-class Line(Strict):
-    """where: labels that the runs must have."""
-
-    label: str
-    group: str
-    where: dict[str, Any] = {}
 
 
 class Panel(Strict):
@@ -50,8 +43,7 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _panels_differ(self) -> "Config":
-        if len({panel.label for panel in self.panels}) < len(self.panels):
-            raise ValueError("two panels have the same label")
+        check_panels(self.panels)
         return self
 
 

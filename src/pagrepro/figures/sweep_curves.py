@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pagrepro import regimes, sweeps
 from pagrepro.artifact import FigureResult
+from pagrepro.figure_options import Published
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
@@ -37,19 +38,6 @@ class Quantity(Strict):
     value: str
     label: str = ""
     array: str | None = None
-
-
-class Published(Strict):
-    """A curve read off a published figure: x are strengths."""
-
-    x: tuple[Number, ...]
-    y: tuple[Number, ...]
-
-    @model_validator(mode="after")
-    def _same_length(self) -> "Published":
-        if len(self.x) != len(self.y):
-            raise ValueError(f"as many x as y, found {len(self.x)} and {len(self.y)}")
-        return self
 
 
 class Column(Strict):

@@ -7,10 +7,9 @@ Srinivas et al. (2023), whose errors are too small to be shown with a fixed numb
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import model_validator
 
 from pagrepro.artifact import TableResult
-from pagrepro.options import Number, Strict
+from pagrepro.options import Number, Strict, needs_one
 from pagrepro.results import Context
 from pagrepro.tables import _cells as cells
 
@@ -28,11 +27,7 @@ class Row(Strict):
     high: Number | None = None
     place: str = ""
 
-    @model_validator(mode="after")
-    def _has_end(self) -> "Row":
-        if self.low is None and self.high is None:
-            raise ValueError("an end of the range: `low`, `high`, or both")
-        return self
+    _has_end = needs_one("an end of the range", "low", "high")
 
 
 class Config(Strict):
