@@ -136,3 +136,14 @@ def test_what_the_snakefile_imports_is_light() -> None:
     seconds, torch = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert torch == "False"
     assert float(seconds) < 1
+
+
+@pytest.mark.parametrize("profile", TIERS)
+def test_snakemake_ends_soon_after_its_last_job(profile: str, tmp_path: Path) -> None:
+    """It waits until the span of `max-jobs-per-timespan` is over: a long one keeps a finished run alive."""
+    (tmp_path / "Snakefile").write_text('rule all:\n    output: "made"\n    shell: "touch {output}"\n')
+    given = ["--profile", REPOSITORY / "profiles" / profile, "--snakefile", tmp_path / "Snakefile"]
+    command = [sys.executable, "-m", "snakemake", *given, "--directory", tmp_path, "--executor", "local"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=45)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    assert (tmp_path / "made").exists()
