@@ -14,7 +14,7 @@ _PUBLIC = {
     "Layout": "pagrepro.layout",
     "load_field": "pagrepro.load",
     "load_run": "pagrepro.load",
-    "measure": "pagrepro.measure",
+    "measure": "pagrepro.measuring",
 }
 
 

@@ -35,8 +35,8 @@ class Configuration:
     papers: dict[str, Paper]
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: the second would silently win."""
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML that refuses a key given twice: the second would silently win. libyaml reads it if it is there."""
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:

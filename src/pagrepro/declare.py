@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from pagrepro.configuration import Configuration, Paper, check
 from pagrepro.errors import ConfigError
-from pagrepro.spec import Artifact, Claim, ClaimPart, EvaluationTemplate, FieldTemplate, RunTemplate, matches
+from pagrepro.patterns import matches
+from pagrepro.spec import Artifact, Claim, ClaimPart, EvaluationTemplate, FieldTemplate, RunTemplate
 from pagrepro.template import TemplateError, combinations, fill
 
 Template = TypeVar("Template", bound=BaseModel)

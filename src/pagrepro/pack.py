@@ -13,9 +13,10 @@ from pagrepro.configuration import Configuration
 from pagrepro.errors import ConfigError
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
 from pagrepro.finished import run_weights
-from pagrepro.spec import Cost, PackDeclaration, canonical_json, matches
+from pagrepro.patterns import matches
+from pagrepro.spec import Cost, PackDeclaration, canonical_json
 
-MODULES = {"train": "fit", "field": "make_field", "evaluate": "measure"}
+MODULES = {"train": "fit", "field": "make_field", "evaluate": "measuring"}
 
 
 @dataclass(frozen=True)

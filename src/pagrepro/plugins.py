@@ -9,6 +9,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,8 +53,13 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 @functools.cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@functools.cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return ast.parse(_text(path), filename=str(path))
 
 
 def _constant(path: Path, name: str, default: Any) -> Any:
@@ -63,7 +69,11 @@ def _constant(path: Path, name: str, default: Any) -> Any:
 
 @functools.cache
 def _constants(path: Path, name: str) -> tuple[Any, ...]:
-    """The value of a module constant, or nothing."""
+    """The value of a module constant, or nothing. Most files say at a glance that they lack it."""
+    if not re.search(rf"^{name}\b", _text(path), re.M):
+        return ()
+    if number := re.search(rf"^{name} = (\d+)$", _text(path), re.M):
+        return (int(number[1]),)
     for node in _tree(path).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == name for t in targets):
@@ -134,11 +144,19 @@ def instantiate(kind: str, value: dict[str, Any], *args: Any) -> Any:
 # --- revisions -------------------------------------------------------------------------------
 
 
+# An import statement on a line of its own, its names over several lines if they are in parentheses.
+_IMPORT = re.compile(r"^[ \t]*((?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+(?:\([^)]*\)|[^\n]*))", re.M)
+
+
 @functools.cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    """Files of this package that one file imports anywhere in it (also inside functions)."""
+    """Files of this package that one file imports anywhere in it (also inside functions).
+
+    Only lines that look like imports are parsed: the Snakefile asks for all files, at every start.
+    """
+    statements = [text for text in _IMPORT.findall(_text(path)) if PACKAGE.name in text]
     found = []
-    for node in ast.walk(_tree(path)):
+    for node in (node for text in statements for node in _parsed(text)):
         if isinstance(node, ast.Import):
             dotted = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -147,6 +165,14 @@ def _imports(path: Path) -> tuple[Path, ...]:
             continue
         found += [file for name in dotted if (file := _module_file(name))]
     return tuple(found)
+
+
+def _parsed(text: str) -> list[ast.stmt]:
+    """The statement in `text`, or nothing: it was a line of prose that looks like an import."""
+    try:
+        return ast.parse(text).body
+    except SyntaxError:
+        return []
 
 
 def _module_file(dotted: str) -> Path | None:

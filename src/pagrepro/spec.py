@@ -6,7 +6,6 @@ them (`workflow/scripts/schemas.py`), so the editor's help and the check agree.
 
 import hashlib
 import json
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -293,8 +292,3 @@ class Tier(Strict):
     unavailable: tuple[str, ...] = ()
     settings: dict[Key, dict[str, Any]] = {}
     packs: tuple[PackDeclaration, ...] = ()
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Shell-style `*` patterns, the only ones configuration files use."""
-    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), name) is not None

@@ -9,6 +9,7 @@ from pagrepro.expansion import Evaluation, Expansion, Field, Run
 from pagrepro.finished import run_weights
 from pagrepro.layout import Layout
 from pagrepro.pack import Job, shape_of
+from pagrepro.patterns import any_of
 from pagrepro.spec import canonical_json
 
 
@@ -64,7 +65,7 @@ class JobTable:
 
     def pattern(self, kind: str, shape: tuple[str, ...]) -> str:
         """Regular expression of the runs (or fields) whose jobs have this shape."""
-        return "|".join(map(re.escape, sorted(self.shapes(kind)[shape])))
+        return any_of(sorted(self.shapes(kind)[shape]))
 
 
 def _kind(job: Job) -> str:

@@ -28,7 +28,7 @@ def lookup(path: str, scope: Mapping[str, Any]) -> Any:
 
 def _key(mapping: Mapping[Any, Any], part: str) -> Any:
     """The key of `mapping` that reads like `part` (YAML keys may be numbers)."""
-    return next((key for key in mapping if str(key) == part), None)
+    return part if part in mapping else next((key for key in mapping if str(key) == part), None)
 
 
 def fill(value: Any, scope: Mapping[str, Any]) -> Any:

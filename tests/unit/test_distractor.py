@@ -21,7 +21,7 @@ from pagrepro.download import file_hash
 from pagrepro.errors import DataError
 from pagrepro.evaluations import accuracy
 from pagrepro.layout import Layout
-from pagrepro.measure import measure
+from pagrepro.measuring import measure
 from pagrepro.monitor import prepare_measure
 from pagrepro.request import Measurement
 

@@ -88,7 +88,7 @@ def test_plots_hold_what_cheap_scripts_import():
 
 def test_torch_holds_what_expensive_scripts_import():
     kinds = tuple(kind for kind in plugins.KINDS if kind not in CHEAP)
-    files = plugins.closure("fit", "measure", "make_field", "load_data", *of_kinds(kinds))
+    files = plugins.closure("fit", "measuring", "make_field", "load_data", *of_kinds(kinds))
     assert "torch" in imported(list(files))
     assert imported(list(files)) <= set(pins("torch"))
 

@@ -22,7 +22,7 @@ HEAVY = (
 )  # fmt: skip
 
 # Jobs that make numbers: what stands behind them has revisions.
-ENTRY_POINTS = ("fit", "make_field", "measure", "convert", "load_data")
+ENTRY_POINTS = ("fit", "make_field", "measuring", "convert", "load_data")
 
 # Modules behind numeric plugins that cannot change a number, and why.
 WITHOUT_REVISION = {
@@ -250,6 +250,32 @@ def test_what_can_change_numbers_has_a_revision():
     new, gone = sorted(without - WITHOUT_REVISION.keys()), sorted(WITHOUT_REVISION.keys() - without)
     assert not new, f"{new}: add `REVISION = 1`, or say in WITHOUT_REVISION why no number can depend on it"
     assert not gone, f"{gone} in WITHOUT_REVISION: they have a REVISION, or no numeric module imports them"
+
+
+def parsed_imports(path):
+    """Files of the package that a file imports, found by parsing all of it."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from filter(None, map(plugins._module_file, names))
+
+
+def test_imports_behind_revisions_are_those_of_the_parsed_file():
+    """`plugins` looks only at lines that seem to import."""
+    for path in FILES:
+        assert set(plugins._imports(path)) == set(parsed_imports(path)), path
+
+
+def test_prose_that_looks_like_an_import_is_no_import(tmp_path):
+    file = tmp_path / "prose.py"
+    file.write_text(
+        '"""\nimport pagrepro in your notebook\n"""\n\nfrom pagrepro.errors import (\n    DataError,\n)\n'
+    )
+    assert plugins._imports(file) == (PACKAGE / "errors.py",)
 
 
 def test_revisions_are_plain_numbers():

@@ -17,7 +17,7 @@ from pagrepro.fields import nearest_neighbour
 from pagrepro.layout import Layout
 from pagrepro.load import load_field
 from pagrepro.make_field import make_all, shard_rows
-from pagrepro.measure import measure, measure_all
+from pagrepro.measuring import measure, measure_all
 from pagrepro.spec import spec_hash
 from pagrepro.storage import read_json, read_metadata, save_tensors, write_json
 

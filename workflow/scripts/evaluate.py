@@ -8,7 +8,7 @@ from pagrepro import script
 from pagrepro.argument import given
 from pagrepro.device import choose_device
 from pagrepro.layout import Layout
-from pagrepro.measure import measure_all
+from pagrepro.measuring import measure_all
 from pagrepro.provenance import opening_line
 
 
