@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test lint format generated dag
+.PHONY: install demo test test-slurm lint format generated dag
 
 install: $(BIN)/.installed
 
@@ -28,6 +28,10 @@ test: install
 	python -m pytest -q
 	$(MAKE) --no-print-directory lint
 
+# A real Slurm on this machine, for the time of the tests. Needs root; ALLOW_INSTALL=1 installs Debian's packages.
+test-slurm: install
+	python -m pytest -q tests/slurm
+
 lint: install
 	ruff check .
 	ruff format --check .
@@ -39,7 +43,7 @@ format: install
 	ruff format .
 	snakefmt Snakefile workflow/rules
 
-# Files made from the sources: JSON schemas, conda environments. Tests hold them together.
+# Files made from the sources: JSON schemas, conda environments, container recipes. Tests hold them together.
 generated: install
 	python workflow/scripts/schemas.py
 	python workflow/scripts/environments.py

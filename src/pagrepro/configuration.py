@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from pagrepro.errors import ConfigError
 from pagrepro.problems import problems
-from pagrepro.spec import DatasetsFile, Settings, Tier
+from pagrepro.settings import Settings, Tier
+from pagrepro.spec import DatasetsFile
 from pagrepro.template import TemplateError, overlay
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,10 +30,13 @@ class Paper:
 
 @dataclass(frozen=True)
 class Configuration:
+    """Everything that was read. complete: no paper file was left out by `papers`."""
+
     settings: Settings
     tier: Tier
     sources_and_datasets: DatasetsFile
     papers: dict[str, Paper]
+    complete: bool = True
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -98,11 +102,12 @@ def load(config: dict[str, Any], root: Path = Path(".")) -> Configuration:
     datasets_file = folder / "datasets.yaml"
     datasets = check(DatasetsFile, read_yaml(datasets_file), datasets_file)
     _check_sources(datasets, tier, settings, datasets_file, tier_file)
+    known = sorted(p.stem for p in (folder / "papers").glob("*.yaml"))
     for key in tier.settings:
-        if key not in settings.papers:
-            raise ConfigError(tier_file, f"settings.{key}", "unknown paper", ", ".join(settings.papers))
+        if key not in known:
+            raise ConfigError(tier_file, f"settings.{key}", "unknown paper", ", ".join(known))
     papers = {key: _paper(key, folder, tier, tier_file) for key in settings.papers}
-    return Configuration(settings, tier, datasets, papers)
+    return Configuration(settings, tier, datasets, papers, complete=set(known) <= set(papers))
 
 
 def _paper(key: str, folder: Path, tier: Tier, tier_file: Path) -> Paper:

@@ -113,6 +113,11 @@ class RunLock:
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
+    def taken(self) -> bool:
+        """Whether a living process owns the run now. Takes nothing and takes nothing away."""
+        numbers = _numbers(self.folder)
+        return bool(numbers) and self._alive(self.folder / f"lock.{numbers[-1]:06d}")
+
     def _try(self) -> bool:
         """One attempt: True when this process owns the run now."""
         self.folder.mkdir(parents=True, exist_ok=True)

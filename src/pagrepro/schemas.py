@@ -16,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pagrepro import plugins
 from pagrepro.options import parse_number
 from pagrepro.schema_text import TEXT
+from pagrepro.settings import Settings, Tier
 from pagrepro.spec import (
     Artifact,
     Claim,
@@ -23,8 +24,6 @@ from pagrepro.spec import (
     EvaluationTemplate,
     FieldTemplate,
     RunTemplate,
-    Settings,
-    Tier,
 )
 
 Schema = dict[str, Any]

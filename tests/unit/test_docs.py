@@ -22,6 +22,7 @@ from pagrepro import (
     plan,
     plugins,
     schedule,
+    settings,
     spec,
 )
 from pagrepro.configuration import PAPER_KEYS, Paper
@@ -33,8 +34,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "results/README.md",
     "profiles/README.md", "docs/adding.md", "docs/architecture.md", "docs/claims.md",
-    "docs/deviations.md", "docs/known-issues.md",
+    "docs/deviations.md", "docs/housekeeping.md", "docs/known-issues.md",
     "docs/performance.md", "docs/reproducibility.md", "docs/results.md",
+    "docs/slurm.md",
 ]  # fmt: skip
 every_page = pytest.mark.parametrize("page", PAGES)
 EXAMPLE = "input_gradient_penalty"
@@ -161,6 +163,9 @@ OPTIONS = {
     "--printshellcmds": 0,
     "--forcerun": 0,
     "--set-resources": 1,
+    "--configfile": 1,
+    "--unlock": 0,
+    "-q": 0,
 }
 
 
@@ -187,7 +192,7 @@ def check_snakemake(words: list[str], page: str) -> None:
         if word == "--config":
             while words and "=" in words[0]:
                 key, _, value = words.pop(0).partition("=")
-                assert key in spec.Settings.model_fields, f"{page}: --config {key}"
+                assert key in settings.Settings.model_fields, f"{page}: --config {key}"
                 if key == "tier" and "<" not in value:
                     assert (ROOT / f"config/tiers/{value}.yaml").is_file(), f"{page}: tier {value}"
         elif word.startswith("-"):

@@ -3,7 +3,7 @@ import json
 import pytest
 from tiny import Tiny
 
-from pagrepro import pack, plugins
+from pagrepro import expand, pack, plugins
 from pagrepro.errors import ConfigError
 from pagrepro.layout import Layout
 from pagrepro.targets import Files, JobTable, alias, alone
@@ -135,3 +135,18 @@ def test_aliases_read_like_the_paper():
     assert alias("ganz2022", "figure3") == "ganz2022_fig3"
     assert alias("lanfredi2020", "figure_s8") == "lanfredi2020_fig_s8"
     assert alias("lanfredi2020", "table_s1") == "lanfredi2020_table_s1"
+
+
+def test_packs_and_settings_of_papers_that_were_not_chosen_are_ignored(tiny, tmp_path):
+    tiny.tier["packs"] = [{"name": "other", "stage": "train", "match": ["other.plain"]}]
+    tiny.tier["settings"] = {"other": {"epochs": 1}}
+    tiny.others["other"] = {"settings": {"epochs": 2}}
+    loaded = tiny.load(tmp_path)
+    assert not loaded.complete
+    assert pack.jobs(expand.expand_loaded(loaded, tmp_path), loaded)
+
+
+def test_settings_of_a_paper_without_a_file_are_an_error(tiny, tmp_path):
+    tiny.tier["settings"] = {"other": {"epochs": 1}}
+    with pytest.raises(ConfigError, match=r"settings\.other"):
+        tiny.jobs(tmp_path)

@@ -24,6 +24,7 @@ for shape, names in artifact_shapes("table").items():
             "<results>/logs/tables/{paper}_{artifact}.log",
         wildcard_constraints:
             artifact=one_of(names),
+        localrule: True
         conda:
             "../../envs/plots.yaml"
         threads: 1
@@ -61,6 +62,7 @@ for shape, names in artifact_shapes("figure").items():
             "<results>/logs/figures/{paper}_{artifact}.log",
         wildcard_constraints:
             artifact=one_of(names),
+        localrule: True
         conda:
             "../../envs/plots.yaml"
         threads: 1
@@ -90,6 +92,7 @@ rule judge_claims:
         "<results>/claims/{paper}.csv",
     log:
         "<results>/logs/claims/{paper}.log",
+    localrule: True
     conda:
         "../../envs/plots.yaml"
     threads: 1

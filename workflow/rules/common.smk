@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
 
 from pagrepro.errors import UserError
 from pagrepro.layout import Layout
-from pagrepro.spec import canonical_json
+from pagrepro.spec import Cost, canonical_json
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.=-]*"
 
@@ -60,17 +60,29 @@ def spec_of(find):
     return lambda wildcards: pack.job_json(find(wildcards))
 
 
-def cost(find, value):
-    """What a job is expected to need; time and memory grow with each attempt."""
-    grows = value in ("minutes", "memory_mb")
+def threads_of(find):
+    return lambda wildcards: find(wildcards).cost.threads
 
-    def of(wildcards, attempt=1):
-        return int(round(getattr(find(wildcards).cost, value) * (attempt if grows else 1)))
 
-    def once(wildcards):
-        return of(wildcards)
+def resources_of(find):
+    """What a job is expected to need, and where a site's Slurm runs it. Memory and time grow with each attempt;
+    a resource that is None is not asked for."""
 
-    return of if grows else once
+    def fixed(name):
+        return lambda wildcards: asked(find(wildcards).cost)[name]
+
+    def growing(name):
+        return lambda wildcards, attempt: int(round(getattr(find(wildcards).cost, name) * attempt))
+
+    return {
+        "mem_mb": growing("memory_mb"),
+        "runtime": growing("minutes"),
+        **{name: fixed(name) for name in asked(Cost())},
+    }
+
+
+def asked(cost):
+    return {"gpu": cost.gpus, **CONFIGURATION.settings.slurm.resources(cost.gpus)}
 
 
 def launcher(find):
@@ -87,12 +99,12 @@ def apart_threads(job):
     """A measurement that says ALONE gets all cores of the machine, so that nothing runs beside it."""
     if targets.alone(job) and workflow.cores:
         return workflow.cores
-    return cost(finder("apart", JOBS.tail(job)), "threads")
+    return threads_of(finder("apart", JOBS.tail(job)))
 
 
-def packed_cost(job):
-    """Resources of a rule made for one pack."""
-    return {"gpu": job.cost.gpus, "mem_mb": job.cost.memory_mb, "runtime": int(job.cost.minutes)}
+def always(job):
+    """The finder of a rule made for one pack."""
+    return lambda wildcards: job
 
 
 # --- tables and figures

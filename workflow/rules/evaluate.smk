@@ -19,11 +19,9 @@ for shape in JOBS.shapes("evaluate"):
             run=JOBS.pattern("evaluate", shape),
         conda:
             "../../envs/torch.yaml"
-        threads: cost(finder("evaluate", JOBS.tail(suite)), "threads")
+        threads: threads_of(finder("evaluate", JOBS.tail(suite)))
         resources:
-            gpu=cost(finder("evaluate", JOBS.tail(suite)), "gpus"),
-            mem_mb=cost(finder("evaluate", JOBS.tail(suite)), "memory_mb"),
-            runtime=cost(finder("evaluate", JOBS.tail(suite)), "minutes"),
+            **resources_of(finder("evaluate", JOBS.tail(suite))),
         params:
             spec=spec_of(finder("evaluate", JOBS.tail(suite))),
             results=results_folder,
@@ -49,7 +47,7 @@ for job in JOBS.packs("evaluate"):
             "../../envs/torch.yaml"
         threads: 1
         resources:
-            **packed_cost(job),
+            **resources_of(always(job)),
         params:
             spec=pack.job_json(job),
             results=results_folder,
@@ -78,9 +76,7 @@ for shape in JOBS.shapes("apart"):
             "../../envs/torch.yaml"
         threads: apart_threads(suite)
         resources:
-            gpu=cost(finder("apart", JOBS.tail(suite)), "gpus"),
-            mem_mb=cost(finder("apart", JOBS.tail(suite)), "memory_mb"),
-            runtime=cost(finder("apart", JOBS.tail(suite)), "minutes"),
+            **resources_of(finder("apart", JOBS.tail(suite))),
         params:
             spec=spec_of(finder("apart", JOBS.tail(suite))),
             results=results_folder,

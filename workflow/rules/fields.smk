@@ -17,11 +17,9 @@ for shape in JOBS.shapes("field"):
             field=JOBS.pattern("field", shape),
         conda:
             "../../envs/torch.yaml"
-        threads: cost(finder("field"), "threads")
+        threads: threads_of(finder("field"))
         resources:
-            gpu=cost(finder("field"), "gpus"),
-            mem_mb=cost(finder("field"), "memory_mb"),
-            runtime=cost(finder("field"), "minutes"),
+            **resources_of(finder("field")),
         params:
             spec=spec_of(finder("field")),
             results=results_folder,
@@ -47,7 +45,7 @@ for job in JOBS.packs("field"):
             "../../envs/torch.yaml"
         threads: 1
         resources:
-            **packed_cost(job),
+            **resources_of(always(job)),
         params:
             spec=pack.job_json(job),
             results=results_folder,

@@ -18,11 +18,9 @@ for shape in JOBS.shapes("train"):
             run=JOBS.pattern("train", shape),
         conda:
             "../../envs/torch.yaml"
-        threads: cost(finder("train"), "threads")
+        threads: threads_of(finder("train"))
         resources:
-            gpu=cost(finder("train"), "gpus"),
-            mem_mb=cost(finder("train"), "memory_mb"),
-            runtime=cost(finder("train"), "minutes"),
+            **resources_of(finder("train")),
         params:
             spec=spec_of(finder("train")),
             results=results_folder,
@@ -49,7 +47,7 @@ for job in JOBS.packs("train"):
             "../../envs/torch.yaml"
         threads: 1
         resources:
-            **packed_cost(job),
+            **resources_of(always(job)),
         params:
             spec=pack.job_json(job),
             results=results_folder,
@@ -75,11 +73,9 @@ for shape in JOBS.shapes("convert"):
             run=JOBS.pattern("convert", shape),
         conda:
             "../../envs/torch.yaml"
-        threads: cost(finder("convert"), "threads")
+        threads: threads_of(finder("convert"))
         resources:
-            gpu=cost(finder("convert"), "gpus"),
-            mem_mb=cost(finder("convert"), "memory_mb"),
-            runtime=cost(finder("convert"), "minutes"),
+            **resources_of(finder("convert")),
         params:
             spec=spec_of(finder("convert")),
             results=results_folder,

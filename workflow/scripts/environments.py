@@ -1,7 +1,8 @@
-"""Write envs/*.yaml with the versions of requirements.lock, or say which of them are not up to date.
+"""Write envs/ with the versions of requirements.lock, or say which of its files are not up to date.
 
-Two environments: `torch` for expensive rules and `plots` for cheap ones. A new version of a plotting library
-changes only the second, so it redraws figures and retrains nothing.
+Two conda environments: `torch` for expensive rules and `plots` for cheap ones. A new version of a plotting
+library changes only the second, so it redraws figures and retrains nothing. And two recipes of one container,
+which install the lock file itself, as `make install` does.
 """
 
 import argparse
@@ -20,21 +21,23 @@ WANTED = {
     "plots": ("snakemake", "pydantic", "pyyaml", "numpy", "scipy", "pandas", "matplotlib", "pillow"),
 }  # fmt: skip
 
-HEAD = """\
+PYTHON = "3.11"
+
+HEAD = f"""\
 # Made by workflow/scripts/environments.py from requirements.lock; do not edit. Used with `--sdm conda`; else
 # rules run in the environment that snakemake itself runs in.
 channels:
   - conda-forge
   - nodefaults
 dependencies:
-  - python=3.11
+  - python={PYTHON}
   - pip
   - pip:
 """
 
 
 def read_lock(path: Path) -> dict[str, tuple[str, set[str]]]:
-    """Package -> (its line for Python 3.11, names of the packages that need it)."""
+    """Package -> (its line for PYTHON, names of the packages that need it)."""
     found: dict[str, tuple[str, set[str]]] = {}
     needed_by: set[str] = set()
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -62,10 +65,112 @@ def closure(lock: dict[str, tuple[str, set[str]]], wanted: tuple[str, ...]) -> l
 def environments(lock: Path) -> dict[str, str]:
     """File name in envs/ -> its text."""
     packages = read_lock(lock)
-    return {
+    conda = {
         f"{name}.yaml": HEAD + "".join(f'      - "{line}"\n' for line in closure(packages, wanted))
         for name, wanted in WANTED.items()
     }
+    return {**conda, **recipes()}
+
+
+# --- containers --------------------------------------------------------------------------------------
+
+BASE = f"python:{PYTHON}-slim-bookworm"
+
+ABOUT = """\
+Made by workflow/scripts/environments.py; do not edit. How to build and use it: docs/housekeeping.md.
+
+The base has no CUDA: the CUDA and cuDNN libraries that torch was built for are wheels of requirements.lock.
+An nvidia/cuda image would bring a second set of several GB that nothing loads. The driver is the host's; CUDA
+13 wants 580 or newer. Without a GPU the same image computes on the CPU.
+"""
+
+# What the workflow needs of the repository, and what the package is built from.
+COPIED = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "Snakefile",
+    "config",
+    "profiles",
+    "workflow",
+    "envs",
+    "src",
+)
+
+# git: for the commit in sidecars, also where the checkout belongs to another user than the container has.
+SYSTEM = (
+    "apt-get update",
+    "apt-get install --yes --no-install-recommends git",
+    "rm -rf /var/lib/apt/lists/*",
+    "git config --system --add safe.directory '*'",
+)
+INSTALL_LOCK = "python -m pip install --no-cache-dir -r requirements.lock"
+INSTALL_PACKAGE = "python -m pip install --no-cache-dir --no-deps -e ."
+
+# One thread per process, as in the Makefile. The rest: `--user` makes a user without a home and a name.
+VARIABLES = {
+    "OMP_NUM_THREADS": "1",
+    "XDG_CACHE_HOME": "/tmp/pagrepro-cache",
+    "MPLCONFIGDIR": "/tmp/pagrepro-cache/matplotlib",
+    "USER": "pagrepro",
+}
+# For Docker's GPU support, which nvidia/cuda images set.
+NVIDIA = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+COMMAND = ("snakemake", "--profile", "profiles/demo")
+
+
+def recipes() -> dict[str, str]:
+    """Dockerfile, what Docker may send to it, and apptainer.def: the same container twice."""
+    about = "".join(f"# {line}".rstrip() + "\n" for line in ABOUT.splitlines())
+    allowed = ("requirements.lock", *COPIED)
+    return {
+        "Dockerfile": about + _dockerfile(),
+        "Dockerfile.dockerignore": "*\n" + "".join(f"!{name}\n" for name in allowed) + "**/__pycache__\n",
+        "apptainer.def": f"Bootstrap: docker\nFrom: {BASE}\n\n{about}{_apptainer()}",
+    }
+
+
+def _dockerfile() -> str:
+    variables = " \\\n    ".join(f"{key}={value}" for key, value in (VARIABLES | NVIDIA).items())
+    copies = "".join(f"COPY {name} {name}\n" for name in COPIED)
+    command = ", ".join(f'"{word}"' for word in COMMAND)
+    return f"""\
+FROM {BASE}
+RUN {" && ".join(SYSTEM)}
+ENV {variables}
+WORKDIR /pagrepro
+# The lock file alone first: an edit of the code installs nothing again.
+COPY requirements.lock requirements.lock
+RUN {INSTALL_LOCK}
+{copies}RUN {INSTALL_PACKAGE}
+# Anybody may write here, whatever `--user` says; a checkout mounted here takes the place of all of it.
+RUN chmod -R a+rwX /pagrepro && useradd --create-home pagrepro
+USER pagrepro
+CMD [{command}]
+"""
+
+
+def _apptainer() -> str:
+    files = "".join(f"    {name} /pagrepro/{name}\n" for name in ("requirements.lock", *COPIED))
+    steps = "".join(f"    {step}\n" for step in (*SYSTEM, "cd /pagrepro", INSTALL_LOCK, INSTALL_PACKAGE))
+    variables = "".join(f"    export {key}={value}\n" for key, value in VARIABLES.items() if key != "USER")
+    return f"""
+%files
+{files}
+%post
+{steps}    chmod -R a+rX /pagrepro
+
+%environment
+{variables}
+%runscript
+    # An image cannot be written to: a checkout has to be bound to this place.
+    cd /pagrepro
+    [ $# -gt 0 ] || set -- {" ".join(COMMAND)}
+    exec "$@"
+
+%test
+    cd /pagrepro && python -c "import pagrepro, torch; print(torch.__version__, torch.version.cuda)"
+"""
 
 
 def outdated(lock: Path, folder: Path) -> list[str]:
