@@ -13,7 +13,7 @@ from pagrepro.layout import Layout
 from pagrepro.load import load_field, load_result, load_run
 from pagrepro.load_data import load_dataset
 from pagrepro.request import Loaded, LoadedRun
-from pagrepro.spec import canonical_json
+from pagrepro.spec import canonical_json, spec_hash
 from pagrepro.storage import file_hash, read_json
 
 REVISION = 1
@@ -71,7 +71,7 @@ def input_hashes(spec: dict[str, Any], layout: Layout, run: str | None = None) -
         if "field" in given:
             found[role] = read_json(layout.field_json(given["field"]))["content"]
         elif "evaluation" in given:
-            found[role] = _hash_of(layout.result(given["run"], given["evaluation"]))
+            found[role] = _result_hash(layout, given["run"], given["evaluation"])
         elif "source" in given:
             path = layout.source(given["source"], given["filename"])
             found[role] = given["hash"] or _hash_of(path)  # what is downloaded has the declared hash
@@ -97,6 +97,12 @@ def _diverged(sidecar: Path, run: str | None = None) -> list[str]:
     record = read_json(sidecar)
     own = [run] if run is not None and record["status"] == "diverged" else []
     return own + list(record.get("diverged_inputs", ()))
+
+
+def _result_hash(layout: Layout, run: str, evaluation: str) -> str:
+    """Of what was measured; when and how fast is also in the files, and does not count."""
+    values, arrays = read_json(layout.result(run, evaluation))["values"], layout.arrays(run, evaluation)
+    return spec_hash({"values": values, "arrays": _hash_of(arrays) if arrays.is_file() else None})
 
 
 def _hash_of(path: Path) -> str:

@@ -4,6 +4,7 @@
 whatever happens to the others, and each run is loaded once.
 """
 
+import contextlib
 import io
 import shutil
 import time
@@ -153,5 +154,7 @@ def _one(member: dict[str, Any], loader: Loader) -> None:
     write_result(member, measurement, layout, sidecar)
     keep(folder, key, files)
     shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        scratch.parent.rmdir()
     values = "  ".join(f"{k} {v:.4g}" for k, v in measurement.values.items())
     print(f"{run}/{name}: {values}  ({time.monotonic() - clock:.1f} s)", *measurement.flags, flush=True)

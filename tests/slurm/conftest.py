@@ -49,7 +49,7 @@ def at_once(cluster: Cluster) -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture(scope="session")
 def demo(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, at_once: ThreadPoolExecutor) -> Future:
-    """(folder, what Snakemake said) of one paper of the demo tier, some time. It takes longest: it is first."""
+    """(folder, what Snakemake said) of one paper of the demo tier, some time. It takes longest: first."""
     folder = tmp_path_factory.mktemp("demo")
     for name in (*CODE, "config"):
         source = REPOSITORY / name

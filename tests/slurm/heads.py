@@ -21,11 +21,12 @@ QUICK = (
     "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5", "--slurm-keep-successful-logs",
     "--max-jobs-per-timespan", "20/1s",
 )  # fmt: skip
-SITE = "slurm: {partition: cpu, gpu_partition: gpu}\n"
+# Measurements of the scenarios, too, go where the demo does not run.
+SITE = "slurm: {partition: gpu}\n"
 
 
 def long_fit(epochs: int = 400, lr: float = 0.001):
-    """One fit of some 20 seconds that asks for a GPU, one measurement, one table; a state every half second."""
+    """One fit of some 20 seconds that asks for a GPU, a measurement, a table; a state every half second."""
     tiny = small()
     paper = tiny.paper
     paper["settings"] |= {"epochs": epochs, "members": [{"seed": 0, "lr": lr}]}
@@ -64,7 +65,7 @@ class Head:
             stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def wait(self, seconds: float = 400) -> int:
+    def wait(self, seconds: float = 800) -> int:
         try:
             return self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -1,11 +1,12 @@
 """Files from outside as inputs of measurements: found, identified by their hash, fetched beforehand."""
 
+import numpy as np
 import torch
 from tiny import Tiny
 
 from pagrepro.inputs import Loader, input_hashes
 from pagrepro.layout import Layout
-from pagrepro.storage import file_hash
+from pagrepro.storage import file_hash, write_json
 from pagrepro.targets import Files
 
 
@@ -66,3 +67,18 @@ def test_a_file_that_cannot_be_had_removes_the_measurement_alone(tmp_path):
     assert ("line_plain_s0", "similar") not in expansion.evaluations
     assert ("line_plain_s0", "clean") in expansion.evaluations
     assert "archive" in expansion.removed["line_plain_s0/similar"]
+
+
+def test_a_result_counts_by_what_was_measured_and_not_by_when(tmp_path):
+    layout = Layout(tmp_path)
+    spec = {"inputs": {"pairs": {"run": "a", "evaluation": "closest"}}}
+
+    def measured(values, classes, seconds):
+        write_json(layout.result("a", "closest"), {"values": values, "provenance": {"wall_s": seconds}})
+        np.savez(layout.arrays("a", "closest"), classes=np.array(classes))
+        return input_hashes(spec, layout)["pairs"]
+
+    first = measured({"share": 0.5}, [1, 2], 3.0)
+    assert measured({"share": 0.5}, [1, 2], 4.0) == first
+    assert measured({"share": 0.6}, [1, 2], 3.0) != first
+    assert measured({"share": 0.5}, [1, 3], 3.0) != first
