@@ -1,10 +1,12 @@
-"""What a tier would cost before anything runs: jobs, hours and disk, per paper and rule. Torch-free.
+"""What a tier would cost before anything runs: jobs, operations, hours and disk. Torch-free.
 
-Hours are what the configuration expects of each job (`cost` in paper files, packs in tier files). Disk is
-computed from the sizes of networks, splits and classes.
+Operations are counted from specs (`estimate.py`); planned hours are these over a throughput. Beside them
+stand the time limits of the configuration (`cost` in paper files, packs in tier files), which are what the
+scheduler is told. Disk is computed from the sizes of networks, splits and classes.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import pandas as pd
 
 from pagrepro import declare, pack, plugins
 from pagrepro.configuration import Configuration
+from pagrepro.estimate import Estimate, Rows
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
 from pagrepro.finished import run_weights
 from pagrepro.pack import Job
@@ -26,7 +29,9 @@ VERBS = {"field": "make_field", "train": "train", "evaluate": "evaluate"}
 
 @dataclass(frozen=True)
 class Item:
-    """One job. members: fits, fields or measurements in it; disk: bytes of its outputs that are kept."""
+    """One job. members: fits, fields or measurements in it; gpu_hours, cpu_hours: those of its time limit;
+    disk: bytes of its outputs that are kept; flops: operations; gpu_planned, cpu_planned: hours that these
+    take."""
 
     paper: str
     rule: str
@@ -35,20 +40,43 @@ class Item:
     gpu_hours: float
     cpu_hours: float
     disk: int
+    flops: float = 0.0
+    gpu_planned: float = 0.0
+    cpu_planned: float = 0.0
 
 
 def items(
-    loaded: Configuration, expansion: Expansion, weight_bytes: WeightBytes, root: Path = Path(".")
+    loaded: Configuration,
+    expansion: Expansion,
+    weight_bytes: WeightBytes,
+    root: Path = Path("."),
+    estimate: Estimate | None = None,
+    throughput: float = 1.0,
 ) -> list[Item]:
-    """Every job of a tier, as if nothing had been computed yet. What papers share counts for the first."""
-    papers = _papers(loaded, expansion)
-    rows = _Rows(root)
-    found = [_item(job, papers, weight_bytes, rows, expansion.runs) for job in pack.jobs(expansion, loaded)]
+    """Every job of a tier, as if nothing had been computed yet. What papers share counts for the first.
+    throughput: operations per second; without an estimate nothing is counted."""
+    papers = owners(loaded, expansion)
+    rows = Rows(root)
+
+    def item(job: Job) -> Item:
+        disk = sum(_bytes(member, weight_bytes, rows, expansion.runs) for member in job.members)
+        flops = sum(map(estimate.of, job.members)) if estimate else 0.0
+        asked, planned = (_hours(job, hours) for hours in (job.cost.minutes / 60, flops / throughput / 3600))
+        return Item(
+            papers[key_of(job.members[0])], rule_of(job), 1, len(job.members), *asked, disk, flops, *planned
+        )
+
+    found = [item(job) for job in pack.jobs(expansion, loaded)]
     found += [Item(a.paper, f"draw_{a.kind}", 1, 1, 0.0, 0.0, 0) for a in expansion.artifacts.values()]
     return found + [Item(paper, "judge_claims", 1, 1, 0.0, 0.0, 0) for paper in expansion.claims]
 
 
-def _papers(loaded: Configuration, expansion: Expansion) -> dict[Any, str]:
+def _hours(job: Job, hours: float) -> tuple[float, float]:
+    """(GPU-hours, CPU-hours) that a job of so many hours occupies; of several GPUs each does its share."""
+    return hours * job.cost.gpus, hours * job.cost.threads
+
+
+def owners(loaded: Configuration, expansion: Expansion) -> dict[Any, str]:
     """Name of a run or field, or (run, evaluation), -> the first paper that declares it."""
     declared = declare.declare(loaded)
     found: dict[Any, str] = {}
@@ -60,23 +88,13 @@ def _papers(loaded: Configuration, expansion: Expansion) -> dict[Any, str]:
     return found
 
 
-def _item(
-    job: Job,
-    papers: dict[Any, str],
-    weight_bytes: WeightBytes,
-    rows: "_Rows",
-    runs: Mapping[str, Run],
-) -> Item:
-    first = job.members[0]
-    key = (first.run, first.name) if isinstance(first, Evaluation) else first.name
-    hours = job.cost.minutes / 60
-    disk = sum(_bytes(member, weight_bytes, rows, runs) for member in job.members)
-    return Item(
-        papers[key], _rule(job), 1, len(job.members), hours * job.cost.gpus, hours * job.cost.threads, disk
-    )
+def key_of(member: Run | Field | Evaluation) -> Any:
+    """What a member is called in `owners`."""
+    return (member.run, member.name) if isinstance(member, Evaluation) else member.name
 
 
-def _rule(job: Job) -> str:
+def rule_of(job: Job) -> str:
+    """Rule that makes a job, and how it is grouped."""
     if job.pack:
         return f"{VERBS[job.stage]} (packs)"
     if job.stage == "train" and job.members[0].spec["fit"] is None:
@@ -85,34 +103,16 @@ def _rule(job: Job) -> str:
     return f"{VERBS[job.stage]} (apart)" if apart else VERBS[job.stage]
 
 
+def too_long(found: list[Item]) -> Counter[tuple[str, str]]:
+    """(paper, rule) -> number of its jobs that are planned for longer than their time limit."""
+    return Counter((item.paper, item.rule) for item in found if item.cpu_planned > item.cpu_hours)
+
+
 # --- disk ------------------------------------------------------------------------------------
 
 
-class _Rows:
-    """Number of rows of splits; each index file is read once."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.known: dict[str, int] = {}
-
-    def of(self, spec: dict[str, Any]) -> int:
-        """Rows of a spec's split; those of a part whose size is not declared count as none."""
-        split = spec["split"]
-        if split["indices"]:
-            return self._listed(split["indices"])
-        size = spec["dataset"]["parts"].get(split["part"], 0)
-        left_out = self._listed(split["without"]) if split.get("without") else 0
-        return max(0, size - left_out)
-
-    def _listed(self, path: str) -> int:
-        if path not in self.known:
-            lines = (self.root / path).read_text(encoding="utf-8").splitlines()
-            self.known[path] = sum(bool(line.strip()) for line in lines)
-        return self.known[path]
-
-
 def _bytes(
-    member: Run | Field | Evaluation, weight_bytes: WeightBytes, rows: _Rows, runs: Mapping[str, Run]
+    member: Run | Field | Evaluation, weight_bytes: WeightBytes, rows: Rows, runs: Mapping[str, Run]
 ) -> int:
     """Bytes that stay on disk. Measurements count as nothing: a few numbers per example at most."""
     if isinstance(member, Run):
@@ -162,16 +162,29 @@ def table(found: list[Item]) -> pd.DataFrame:
     return pd.concat([both, total], ignore_index=True).astype({"jobs": int, "members": int, "disk": int})
 
 
+HEADS = (
+    "paper", "rule", "jobs", "members", "PFLOP", "GPU-hours", "CPU-hours", "GPU limit", "CPU limit", "disk",
+)  # fmt: skip
+
+
 def text(frame: pd.DataFrame) -> str:
     """The table for a terminal."""
-    heads = ("paper", "rule", "jobs", "members", "GPU-hours", "CPU-hours", "disk")
-    cells = [heads] + [
-        (
-            r.paper, r.rule, f"{r.jobs:,}", f"{r.members:,}", f"{r.gpu_hours:,.1f}", f"{r.cpu_hours:,.1f}",
-            size(r.disk),
-        )
-        for r in frame.itertuples()
-    ]  # fmt: skip
+    return aligned(
+        HEADS,
+        [
+            (
+                r.paper, r.rule, f"{r.jobs:,}", f"{r.members:,}", short(r.flops / 1e15),
+                short(r.gpu_planned), short(r.cpu_planned), short(r.gpu_hours), short(r.cpu_hours),
+                size(r.disk),
+            )
+            for r in frame.itertuples()
+        ],
+    )  # fmt: skip
+
+
+def aligned(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Lines of a table whose first two columns are words and whose others are numbers."""
+    cells = [heads, *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     lines = []
     for row in cells:
@@ -180,6 +193,11 @@ def text(frame: pd.DataFrame) -> str:
         ]
         lines.append("  ".join(words).rstrip())
     return "\n".join(lines)
+
+
+def short(number: float) -> str:
+    """A number for readers: three digits, or whole from 100 on."""
+    return f"{number:,.0f}" if number >= 99.95 else f"{number:.3g}"
 
 
 def size(count: float) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
 from cluster import Cluster, Refused, missing_commands
-from heads import demo_paper
+from heads import demo_paper, environment
 from sandbox import CODE, LEFT_OUT, REPOSITORY
 
 # Calls of Snakemake. More of them would wait for two cores.
@@ -58,3 +59,11 @@ def demo(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, at_once: Th
         else:
             shutil.copy2(source, folder / name)
     return at_once.submit(demo_paper, folder)
+
+
+@pytest.fixture(scope="session")
+def planned(cluster: Cluster, at_once: ThreadPoolExecutor) -> Future:
+    """What `plan` says of the full tier, some time."""
+    command = ["snakemake", "--profile", "profiles/slurm", "plan"]
+    say = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return at_once.submit(subprocess.run, command, cwd=REPOSITORY, env=environment(REPOSITORY), **say)

@@ -20,7 +20,7 @@ from sandbox import Sandbox
 
 # Protection -> (text of fit_options.py, what stands there without it).
 WITHOUT = {
-    "lock": ("import Lock, RunLock", "import Lock, NoLock as RunLock"),
+    "lock": ("import Lock, RunLock", "import Lock, NoLock\n\n\ndef RunLock(*_):\n    return NoLock()\n"),
     "atomic writes": ("import Writer, write_atomic", "import Writer\n\n\ndef write_atomic(path, content):\n"
                       "    path.parent.mkdir(parents=True, exist_ok=True)\n    path.write_bytes(content)\n"),
     "state check": ("check_state: bool = True", "check_state: bool = False"),

@@ -1,4 +1,4 @@
-"""The plan of a tier: every job counted once, hours as configured, disk from sizes."""
+"""The plan of a tier: every job counted once, limits as configured, disk from sizes."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ import pytest
 from tiny import Tiny
 
 from pagrepro import expand, pack, plan, plugins
+from pagrepro.estimate import Rows
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = 1000
@@ -35,7 +36,7 @@ def test_every_job_is_counted_once(tmp_path):
     assert {item.paper for item in found} == {"tiny"}
 
 
-def test_hours_are_those_of_the_configuration(tmp_path):
+def test_limits_are_those_of_the_configuration(tmp_path):
     tiny = Tiny()
     tiny.paper["runs"]["aligned"]["cost"] = {"minutes": 90, "gpus": 2, "threads": 4}
     tiny.tier["packs"][0] |= {"minutes": 30, "gpus": 0}
@@ -93,7 +94,7 @@ def test_fields_of_uncertain_size_are_named(tmp_path, monkeypatch):
 def test_rows_of_an_index_file_are_counted(tmp_path):
     (tmp_path / "rows.txt").write_text("3\n5\n8\n")
     dataset = {"parts": {"train": 240}}
-    rows = plan._Rows(tmp_path)
+    rows = Rows(tmp_path)
     assert rows.of({"dataset": dataset, "split": {"part": "train", "indices": None}}) == 240
     assert rows.of({"dataset": dataset, "split": {"part": "train", "indices": "rows.txt"}}) == 3
     without = {"part": "train", "indices": None, "without": "rows.txt"}
@@ -124,8 +125,8 @@ def test_table_sums_per_paper_and_over_all():
     assert list(zip(frame["paper"], frame["rule"], strict=True)) == [
         ("b", "train"), ("b", "evaluate"), ("b", "all"), ("a", "train"), ("a", "all"), ("all", "all"),
     ]  # fmt: skip
-    assert frame.iloc[2].tolist() == ["b", "all", 3, 12, 2.5, 5.5, 11]
-    assert frame.iloc[-1].tolist() == ["all", "all", 4, 15, 3.5, 6.5, 16]
+    assert frame.iloc[2].tolist() == ["b", "all", 3, 12, 2.5, 5.5, 11, 0, 0, 0]
+    assert frame.iloc[-1].tolist() == ["all", "all", 4, 15, 3.5, 6.5, 16, 0, 0, 0]
     assert len({len(line) for line in plan.text(frame).splitlines()}) == 1
 
 
@@ -144,20 +145,73 @@ def test_sizes_for_readers(count, text):
     assert plan.size(count) == text
 
 
-def test_script_measures_real_networks_and_starts_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (0.001234, "0.00123"),
+        (12.345, "12.3"),
+        (99.97, "100"),
+        (8083.4, "8,083"),
+        (1e6, "1,000,000"),
+    ],
+)
+def test_numbers_for_readers(number, text):
+    assert plan.short(number) == text
+
+
+def test_jobs_that_are_planned_for_longer_than_they_ask_for():
+    def item(rule, asked, planned):
+        return plan.Item("a", rule, 1, 1, 0.0, asked, 0, 1.0, 0.0, planned)
+
+    found = [
+        item("train", 2.0, 1.9),
+        item("train", 2.0, 2.1),
+        item("train", 1.0, 9.0),
+        item("draw", 0.0, 0.0),
+    ]
+    assert plan.too_long(found) == {("a", "train"): 2}
+
+
+def run_script(root: Path, *options: str) -> subprocess.CompletedProcess:
+    script = ROOT / "workflow/scripts/plan.py"
+    return subprocess.run([sys.executable, str(script), *options], cwd=root, capture_output=True, text=True)
+
+
+def test_script_counts_real_networks_and_starts_nothing(tmp_path):
     tiny = Tiny()
     root = tiny.write(tmp_path)
-    script = ROOT / "workflow/scripts/plan.py"
-    command = [sys.executable, str(script), "--config", json.dumps(tiny.config), "--output", "plan.csv"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    config = ("--config", json.dumps(tiny.config))
+    done = run_script(root, *config, "--output", "plan.csv", "--flops", "1e3")
     assert done.returncode == 0, done.stderr
+    line = next(row for row in (root / "plan.csv").read_text().splitlines() if row.startswith("tiny,train,"))
     # Two layers, 2 -> 8 -> 2, in float32; three runs outside the pack.
     weights = 4 * (2 * 8 + 8 + 8 * 2 + 2)
-    line = next(row for row in (root / "plan.csv").read_text().splitlines() if row.startswith("tiny,train,"))
-    assert line.endswith(f",{3 * weights}")
+    disk, flops, gpu, cpu = line.split(",")[-4:]
+    assert int(disk) == 3 * weights
+    assert float(flops) > 0
+    assert float(gpu) == pytest.approx(float(flops) / 1e3 / 3600)
+    assert float(cpu) == pytest.approx(4 * float(gpu))
     assert "0 files from outside" in done.stdout
+    assert "at 1e-09 TFLOP/s, given" in done.stdout
     assert "archive (an archive) is not at hand" in done.stdout
+    assert "Finished" not in done.stdout
     assert sorted(path.name for path in root.iterdir()) == ["config", "plan.csv"]
+
+
+def test_script_tells_what_finished_work_took(tmp_path):
+    tiny = Tiny()
+    root = tiny.write(tmp_path)
+    run = tiny.expand(root).runs["line_plain_s0"]
+    sidecar = root / "elsewhere/models/line_plain_s0/run.json"
+    sidecar.parent.mkdir(parents=True)
+    made = {"wall_s": 3600, "peak_mb": 5, "device": {"name": "a processor"}}
+    sidecar.write_text(json.dumps({"spec_hash": run.hash, "provenance": made}))
+    # An empty --flops is none: the rule passes on a variable that need not be set.
+    done = run_script(root, "--tier", "tiny", "--flops", "", "--results", "elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert "Finished in elsewhere, on a processor:" in done.stdout
+    assert "TFLOP/s, assumed, as no GPU is at hand" in done.stdout or "measured here" in done.stdout
 
 
 def test_plan_agrees_with_the_jobs_of_the_workflow(tmp_path):

@@ -33,7 +33,8 @@ rule preview:
         'python workflow/scripts/preview.py --config "$PAGREPRO_CONFIG" 2>&1 | tee {log:q}'
 
 
-# What the tier would cost: jobs, hours and disk per rule and paper. Runs nothing.
+# What the tier would cost: jobs, operations, hours and disk per rule and paper; and what finished work took. Runs
+# nothing. PAGREPRO_FLOPS: operations per second of the machine that the tier is meant for.
 rule plan:
     log:
         "<results>/logs/plan.log",
@@ -43,4 +44,4 @@ rule plan:
     params:
         config=canonical_json(dict(config)),
     shell:
-        "python workflow/scripts/plan.py --config {params.config:q} 2>&1 | tee {log:q}"
+        'python workflow/scripts/plan.py --config {params.config:q} --flops "${{PAGREPRO_FLOPS:-}}" 2>&1 | tee {log:q}'
