@@ -16,14 +16,10 @@ class Slurm(Strict):
 
     account: str | None = Field(None, description="account that is charged")
     partition: str | None = Field(None, description="partition of jobs without a GPU")
-    gpu_partition: str | None = Field(
-        None, description="partition of jobs with GPUs; else the same"
-    )
+    gpu_partition: str | None = Field(None, description="partition of jobs with GPUs; else the same")
     gpu_model: str | None = Field(None, description="kind of GPU, as in --gpus=<kind>:1")
     qos: str | None = None
-    gpu_qos: str | None = Field(
-        None, description="quality of service of jobs with GPUs; else the same"
-    )
+    gpu_qos: str | None = Field(None, description="quality of service of jobs with GPUs; else the same")
 
     def resources(self, gpus: int) -> dict[str, str | int | None]:
         """Resources of a job with so many GPUs, by the names that Snakemake's executor for Slurm reads; None:

@@ -166,6 +166,7 @@ OPTIONS = {
     "--configfile": 1,
     "--unlock": 0,
     "-q": 0,
+    "--": 0,
 }
 
 
