@@ -242,3 +242,20 @@ def test_a_bar_without_a_number_falls_short(measure):
     assert not measure.bar("x", float("nan"), 1.0, "")["met"]
     assert measure.bar("x", 1.0, 1.0, "")["met"]
     assert not measure.bar("x", 1.1, 1.0, "")["met"]
+
+
+def test_machine_compares_this_one_with_that_of_the_budgets(program):
+    rows = importlib.import_module("machine").run(torch.device("cpu"), quick=True)["rows"]
+    assert len(rows) == 3
+    for row in rows:
+        assert row["ms here"] > 0
+        assert row["ratio"] == pytest.approx(row["ms here"] / row["ms then"])
+
+
+def test_scaling_lengthens_seeds_and_nothing_else(program):
+    more = importlib.import_module("scaling").more_seeds
+    before = {"a": {"seeds": [0, 1], "sweep_seeds": [3], "radii": [1, 2], "grid": [{"seeds_one_image": [0]}]}}
+    after = {"a": {"seeds": list(range(6)), "sweep_seeds": [0, 1, 2], "radii": [1, 2]}}
+    after["a"]["grid"] = [{"seeds_one_image": [0, 1, 2]}]
+    assert more(before, 3) == after
+    assert more(before, 1) == before | {"a": before["a"] | {"sweep_seeds": [0]}}
