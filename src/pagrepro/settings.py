@@ -18,7 +18,7 @@ class Slurm(Strict):
     partition: str | None = Field(None, description="partition of jobs without a GPU")
     gpu_partition: str | None = Field(None, description="partition of jobs with GPUs; else the same")
     gpu_model: str | None = Field(None, description="kind of GPU, as in --gpus=<kind>:1")
-    qos: str | None = None
+    qos: str | None = Field(None, description="quality of service of jobs without a GPU")
     gpu_qos: str | None = Field(None, description="quality of service of jobs with GPUs; else the same")
 
     def resources(self, gpus: int) -> dict[str, str | int | None]:

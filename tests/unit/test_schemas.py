@@ -11,7 +11,16 @@ import pytest
 import yaml
 from tiny import Tiny
 
-from pagrepro import augment_options, figure_options, optimizer_options, plugins, schedule, schemas, spec
+from pagrepro import (
+    augment_options,
+    figure_options,
+    optimizer_options,
+    plugins,
+    schedule,
+    schemas,
+    settings,
+    spec,
+)
 from pagrepro.options import Number, Strict
 
 ROOT = Path(__file__).parents[2]
@@ -186,7 +195,7 @@ def test_no_key_of_the_spec_is_explained_by_a_fallback():
 def test_every_text_belongs_to_a_key():
     for entry in (text for text in schemas.TEXT if not text.startswith("*.")):
         owner, key = entry.split(".")
-        modules = (spec, schedule, optimizer_options, augment_options, figure_options)
+        modules = (spec, settings, schedule, optimizer_options, augment_options, figure_options)
         found = [getattr(module, owner) for module in modules if hasattr(module, owner)]
         assert found, entry
         assert key in found[0].model_fields, entry
