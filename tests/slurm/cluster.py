@@ -26,6 +26,14 @@ class Refused(Exception):
     """This machine is not ours to set up a Slurm on; the text says why and what to do."""
 
 
+class NoPackages(Exception):
+    """Debian's package archive cannot be reached."""
+
+
+# What apt says when it has no network.
+UNREACHABLE = ("Could not resolve", "Failed to fetch", "Could not connect", "Unable to locate package")
+
+
 @dataclass(frozen=True)
 class Places:
     """Where a Slurm and a munge keep things. root: "/" but in tests of this file."""
@@ -140,9 +148,13 @@ class Cluster:
             self._save_marker()
         before = _installed()
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        _call("apt-get", "update", "-q", env=environment)
+        subprocess.run(["apt-get", "update", "-q"], env=environment, stdout=subprocess.DEVNULL)
         try:
             _call("apt-get", "install", "-qy", "--no-install-recommends", *PACKAGES, env=environment)
+        except RuntimeError as error:
+            if any(text in str(error) for text in UNREACHABLE):
+                raise NoPackages(str(error).strip().splitlines()[-1]) from None
+            raise
         finally:
             self.marker.packages = sorted(_installed() - before)
             self._save_marker()

@@ -84,3 +84,24 @@ def test_a_site_chooses_partitions_by_whether_a_job_has_gpus():
 def test_one_partition_serves_both_kinds():
     assert Slurm(partition="all").resources(1)["slurm_partition"] == "all"
     assert set(Slurm().resources(1).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [
+        ("E: Failed to fetch http://deb.debian.org/x", cluster.NoPackages),
+        ("E: dpkg was interrupted", RuntimeError),
+    ],
+)
+def test_a_missing_network_is_told_from_other_failures(places, monkeypatch, said, raised):
+    def call(*command, **_):
+        raise RuntimeError(said)
+
+    places.etc.mkdir(parents=True)
+    places.policy.parent.mkdir(parents=True)
+    monkeypatch.setenv("ALLOW_INSTALL", "1")
+    monkeypatch.setattr(cluster, "_call", call)
+    monkeypatch.setattr(cluster, "_installed", set)
+    monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: None)
+    with pytest.raises(raised, match=said.split(":")[1].split("/")[0].strip()):
+        cluster.Cluster(places)._install()
