@@ -103,5 +103,5 @@ def test_a_missing_network_is_told_from_other_failures(places, monkeypatch, said
     monkeypatch.setattr(cluster, "_call", call)
     monkeypatch.setattr(cluster, "_installed", set)
     monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: None)
-    with pytest.raises(raised, match=said.split(":")[1].split("/")[0].strip()):
+    with pytest.raises(raised, match=said):
         cluster.Cluster(places)._install()
