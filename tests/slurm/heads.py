@@ -101,10 +101,18 @@ def states(sandbox: Sandbox) -> list[Path]:
 
 
 def fitting(sandbox: Sandbox, least: int = 2) -> int:
-    """Wait until the fit has saved some states; process number of the one that owns it."""
+    """Wait until the fit has saved some states; number of its process."""
     until(lambda: len(states(sandbox)) >= least, 180, "saved states of the fit", every=0.05)
-    (lock,) = (sandbox.results / "state" / RUN).glob("lock.*")
-    return json.loads(lock.read_text())["pid"]
+    (process,) = [path for path in Path("/proc").glob("[0-9]*") if _fits(path, sandbox.root)]
+    return int(process.name)
+
+
+def _fits(process: Path, folder: Path) -> bool:
+    try:
+        program, script, *_ = (process / "cmdline").read_bytes().split(b"\0")
+        return script.endswith(b"scripts/train.py") and (process / "cwd").resolve() == folder.resolve()
+    except (OSError, ValueError):
+        return False
 
 
 def train_log(sandbox: Sandbox) -> str:
