@@ -109,7 +109,7 @@ def fitting(sandbox: Sandbox, least: int = 2) -> int:
 
 def _fits(process: Path, folder: Path) -> bool:
     try:
-        program, script, *_ = (process / "cmdline").read_bytes().split(b"\0")
+        _, script, *_ = (process / "cmdline").read_bytes().split(b"\0")
         return script.endswith(b"scripts/train.py") and (process / "cwd").resolve() == folder.resolve()
     except (OSError, ValueError):
         return False
