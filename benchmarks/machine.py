@@ -3,7 +3,7 @@
 Times of the demo mean little without the machine. Its budgets (`planned_cpu_seconds` in
 `config/tiers/demo.yaml`) were set on one where a training step of the ResNet-18 of width 8 on 8x8 digits, in
 batches of 64 and with the update of the weights, took so many milliseconds of one core per image. The ratio
-says what a second there is here.
+says what a second there is here. The project's design states both; that machine is not at hand.
 """
 
 import functools

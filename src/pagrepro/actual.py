@@ -1,15 +1,14 @@
 """What was planned against what it took, from the sidecars of what is finished. Torch-free."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from pagrepro import pack, plan
+from pagrepro import pack, plan, sidecars
 from pagrepro.configuration import Configuration
 from pagrepro.estimate import Estimate, Member
-from pagrepro.expansion import Expansion, Field, Run
+from pagrepro.expansion import Expansion
 from pagrepro.layout import Layout
 
 HEADS = (
@@ -51,17 +50,8 @@ def lines(loaded: Configuration, expansion: Expansion, estimate: Estimate, layou
 
 def _provenance(member: Member, layout: Layout) -> dict[str, Any] | None:
     """How a member was made; None where it is not finished, damaged, or of another spec."""
-    if isinstance(member, Run):
-        path = layout.run_json(member.name)
-    elif isinstance(member, Field):
-        path = layout.field_json(member.name)
-    else:
-        path = layout.result(member.run, member.name)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content["provenance"] if content["spec_hash"] == member.hash else None
+    content = sidecars.read(sidecars.path_of(member, layout))
+    return content["provenance"] if content.get("spec_hash") == member.hash else None
 
 
 def table(found: list[Line]) -> pd.DataFrame:

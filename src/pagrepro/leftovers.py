@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from pagrepro import pack
+from pagrepro import pack, sidecars
 from pagrepro.expansion import Expansion
 from pagrepro.finished import RECORD
 from pagrepro.layout import Layout
@@ -108,7 +108,9 @@ class Search:
         if not states:
             return "holds no state, only what a process that is gone left"
         identities = [_identity((_header(path) or {}).get("identity")) for path in states]
-        if identities[-1] is not None and identities[-1] == _identity(_json(self.layout.run_json(name))):
+        if identities[-1] is not None and identities[-1] == _identity(
+            sidecars.read(self.layout.run_json(name))
+        ):
             return "the run is finished"
         if self.wanted is None or None in identities:
             return None
@@ -165,13 +167,13 @@ class Search:
             return "not whole, or older than what is kept beside it"
         name, place = folder.name, self.layout.results / kind / folder.name
         if kind == "models":
-            content = _json(entry / "run.json")
+            content = sidecars.read(entry / "run.json")
         elif kind == "fields":
             name, place = folder.parent.name, self.layout.results / kind / folder.parent.name
             content = _header(entry / f"{folder.name}.safetensors")
         else:
             name, place = f"{folder.parent.name}/{name}", self.layout.results / kind / folder.parent.name
-            content = _json(entry / f"{folder.name}.json")
+            content = sidecars.read(entry / f"{folder.name}.json")
         identity = _identity(content)
         if self.wanted and identity and (why := self.wanted.why_not(kind, name, identity)):
             return why
@@ -208,14 +210,6 @@ def _inside(path: Path, folders: Iterable[Path]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _header(path: Path) -> dict[str, Any] | None:
     """The metadata of a safetensors file, which this package writes as one JSON value."""
     try:
@@ -231,6 +225,6 @@ def _identity(content: dict[str, Any] | None) -> Identity | None:
 
 def _doubled(entry: Path, place: Path) -> bool:
     """Whether all kept files are in place with the same content, and none by hard link."""
-    pairs = [(entry / name, place / name) for name in _json(entry / RECORD)]
+    pairs = [(entry / name, place / name) for name in sidecars.read(entry / RECORD)]
     there = all(a.is_file() and b.is_file() and not a.samefile(b) for a, b in pairs)
     return bool(pairs) and there and all(filecmp.cmp(a, b, shallow=False) for a, b in pairs)

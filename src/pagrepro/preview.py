@@ -4,7 +4,6 @@ A result counts as finished when it was made from the spec and the code revision
 for now; one of an earlier configuration is missing, not nearly right.
 """
 
-import json
 import shutil
 import traceback
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pagrepro import artifact, judge, pack
+from pagrepro import artifact, judge, pack, sidecars
 from pagrepro.errors import UserError
 from pagrepro.expansion import ArtifactPlan, ClaimsPlan, Evaluation, Expansion, Run
 from pagrepro.layout import Layout
@@ -47,28 +46,20 @@ def finished(expansion: Expansion, layout: Layout) -> FinishedLayout:
 
 
 def _result_there(evaluation: Evaluation, layout: Layout) -> bool:
-    content = _read(layout.result(evaluation.run, evaluation.name))
+    content = sidecars.read(sidecars.path_of(evaluation, layout))
     arrays_there = not content.get("arrays") or layout.arrays(evaluation.run, evaluation.name).is_file()
     return arrays_there and _made_for(content, "evaluate", evaluation)
 
 
 def _run_there(run: Run, layout: Layout) -> bool:
-    return layout.history(run.name).is_file() and _made_for(_read(layout.run_json(run.name)), "train", run)
+    content = sidecars.read(sidecars.path_of(run, layout))
+    return layout.history(run.name).is_file() and _made_for(content, "train", run)
 
 
 def _made_for(content: dict[str, Any], stage: str, wanted: Run | Evaluation) -> bool:
     if content.get("spec_hash") != wanted.hash:
         return False
     return content.get("revisions") == pack.revisions_of(stage, wanted.spec)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A sidecar; empty when there is none, or half of one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 @dataclass(frozen=True)

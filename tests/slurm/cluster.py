@@ -88,14 +88,18 @@ def running(proc: Path = Path("/proc")) -> list[str]:
     return sorted(found)
 
 
-def check_ours(places: Places, daemons: list[str]) -> None:
-    """Raise Refused unless the machine has no Slurm and no munge, or one that this file has made."""
+def of_others(places: Places, daemons: list[str]) -> list[str]:
+    """Every sign of a Slurm or munge that this file has not made."""
     if places.marker.is_file():
-        return
+        return []
     found = [str(path) for path in places.foreign if path.exists()] + daemons
-    if os.environ.get("SLURM_CONF"):
-        found.append(f"SLURM_CONF={os.environ['SLURM_CONF']}")
-    if found:
+    elsewhere = os.environ.get("SLURM_CONF")
+    return [*found, f"SLURM_CONF={elsewhere}"] if elsewhere else found
+
+
+def check_ours(places: Places, daemons: list[str]) -> None:
+    """Raise Refused on a machine that has a Slurm or munge of somebody else."""
+    if found := of_others(places, daemons):
         raise Refused(
             "this machine has a Slurm or munge that these tests did not set up, and they will not touch it.\n"
             f"  found: {', '.join(found)}\n"

@@ -28,6 +28,10 @@ WITHOUT = {
 }  # fmt: skip
 
 
+# What a second process of a fit says that finds the first one's lock, or its states.
+SECOND = ("waiting for process", "resumes at step")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """status: of the last call of Snakemake; log: of the fit that wrote the results; resumed: how often it
@@ -81,6 +85,18 @@ def undisturbed(folder: Path, **options) -> dict[str, bytes | str]:
     return numbers(sandbox)
 
 
+def unlock(folder: Path) -> None:
+    """What has to be said to Snakemake before it starts again after a head that died."""
+    command = ["snakemake", "--unlock", "--cores", "1", "--config", "tier=tiny"]
+    subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True)
+
+
+def kill(process: int) -> None:
+    """Kill a process, and wait until it does nothing any more."""
+    os.kill(process, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{process}").exists(), 30, f"the end of process {process}", every=0.02)
+
+
 # --- scenarios -----------------------------------------------------------------------------------------
 
 
@@ -88,7 +104,7 @@ def killed(folder: Path) -> Outcome:
     """The process of the fit is gone, as when a node kills it for its memory."""
     sandbox = make(folder)
     head = start(sandbox)
-    os.kill(fitting(sandbox), signal.SIGKILL)
+    kill(fitting(sandbox))
     return outcome(sandbox, head)
 
 
@@ -134,11 +150,9 @@ def lost_head(folder: Path, weak: str | None = None) -> Outcome:
     ((job, _),) = first.jobs("running")
     os.kill(writer, signal.SIGSTOP)
     first.kill()
-    snakemake = ["snakemake", "--unlock", "--cores", "1", "--config", "tier=tiny"]
-    subprocess.run(snakemake, cwd=folder, env=environment(folder), check=True, capture_output=True)
-    log = train_log(sandbox)
+    unlock(folder)
     second = start(sandbox)
-    until(lambda: _second_line(sandbox, log), 120, "a second process of the fit")
+    until(lambda: any(text in train_log(sandbox) for text in SECOND), 120, "a second process of the fit")
     os.kill(writer, signal.SIGCONT)
     second.wait()
     until(
@@ -147,17 +161,12 @@ def lost_head(folder: Path, weak: str | None = None) -> Outcome:
     return outcome(sandbox, second, first=job)
 
 
-def _second_line(sandbox: Sandbox, before: str) -> bool:
-    log = train_log(sandbox)
-    return log[:40] == before[:40] and ("waiting for process" in log or "resumes at step" in log)
-
-
 def damaged_state(folder: Path, weak: str | None = None, truncate: bool = True) -> Outcome:
     """The newest state is not what was written: half of it, or other bytes in it."""
     sandbox = make(folder, weak)
     head = start(sandbox)
-    os.kill(fitting(sandbox), signal.SIGKILL)
-    older, newest = states(sandbox)
+    kill(fitting(sandbox))
+    *_, older, newest = states(sandbox)
     content = bytearray(newest.read_bytes())
     for place in range(len(content) - 65, len(content), 4):
         content[place] ^= 0x40
@@ -174,7 +183,7 @@ def full_disk(folder: Path, weak: str | None = None) -> Outcome:
         process = fitting(sandbox)
         fill()
         until(lambda: "state not saved" in train_log(sandbox), 120, "a state that finds no room")
-        os.kill(process, signal.SIGKILL)
+        kill(process)
         whole = {path.name: is_whole(path) for path in states(sandbox)}
         (place / "filler").unlink()
         ended = outcome(sandbox, head, whole=whole)
@@ -219,8 +228,7 @@ def changed_spec(folder: Path, weak: str | None = None) -> Outcome:
     head.kill()
     output("scancel", job)
     until(lambda: job not in output("squeue", "-h", "-o", "%i").split(), 60, "the cancelled job to end")
-    unlock = ["snakemake", "--unlock", "--cores", "1", "--config", "tier=tiny"]
-    subprocess.run(unlock, cwd=folder, env=environment(folder), check=True, capture_output=True)
+    unlock(folder)
     sandbox.tiny = long_fit(lr=0.002)
     return outcome(sandbox, start(sandbox))
 

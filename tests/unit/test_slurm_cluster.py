@@ -28,6 +28,7 @@ def put(path: Path) -> None:
 
 
 def test_an_untouched_machine_is_accepted(places):
+    assert cluster.of_others(places, []) == []
     cluster.check_ours(places, [])
 
 
@@ -55,6 +56,7 @@ def test_what_an_earlier_run_of_ours_left_is_accepted(places):
     put(places.etc / "slurm.conf")
     put(places.root / "etc/munge/munge.key")
     put(places.marker)
+    assert cluster.of_others(places, ["munged (7)"]) == []
     cluster.check_ours(places, ["munged (7)"])
 
 
