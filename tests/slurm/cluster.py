@@ -6,6 +6,7 @@ configuration in /etc/slurm, so a machine that has a Slurm or munge of its own i
 the configuration tells a cluster of ours, which a killed test run may have left, from any other.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ from pathlib import Path
 PACKAGES = ("slurm-wlm", "slurm-client", "munge")
 DAEMONS = ("slurmctld", "slurmd", "slurmdbd", "munged")
 NODES = ("gpu1", "gpu2", "cpu1")
+# Heads and jobs of these tests have it in their environment (heads.environment).
+MARK = "PAGREPRO_TEST_CLUSTER"
 COMMANDS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel")
 
 
@@ -122,7 +125,7 @@ class Cluster:
         check_ours(self.places, running())
         if self.places.marker.is_file():
             self.marker = Marker(**json.loads(self.places.marker.read_text()))
-            self._stop_daemons()
+            self._end_killed_run()
         self.places.etc.mkdir(parents=True, exist_ok=True)
         self._save_marker()
         if missing_commands():
@@ -136,6 +139,13 @@ class Cluster:
         self._remove()
         if left := running():
             raise RuntimeError(f"still running: {', '.join(left)}")
+
+    def _end_killed_run(self) -> None:
+        """Nothing of it goes on: its heads would submit, and its state has jobs that wait for the nodes."""
+        kill_marked()
+        self._stop_daemons()
+        kill_marked()
+        shutil.rmtree(self.own, ignore_errors=True)
 
     # --- packages
 
@@ -206,7 +216,17 @@ class Cluster:
         _call("slurmctld")
         for node in NODES:
             _call("slurmd", "-N", node)
-        until(lambda: idle_nodes() == set(NODES), 60, "the nodes to be idle")
+        try:
+            until(lambda: idle_nodes() == set(NODES), 60, "the nodes to be idle")
+        except TimeoutError as error:
+            raise RuntimeError(f"{error}\n{self._what_daemons_say()}") from None
+
+    def _what_daemons_say(self) -> str:
+        said = [output("sinfo", "-N", "-l"), output("squeue")]
+        for path in sorted(self.own.glob("log/*.log")):
+            lines = path.read_text(errors="replace").splitlines()[-15:]
+            said.append("\n".join([f"--- {path}", *lines]))
+        return "\n".join(said)
 
     def _stop_daemons(self) -> None:
         """By process number only: ours, and no others of these names."""
@@ -278,6 +298,18 @@ PartitionName=urgent Nodes=gpu[1-2] Default=NO MaxTime=02:00:00 PriorityTier=100
 def idle_nodes() -> set[str]:
     lines = [line.split() for line in output("sinfo", "-h", "-N", "-o", "%N %T").splitlines()]
     return {name for name, state in lines if state == "idle"}
+
+
+def kill_marked(proc: Path = Path("/proc")) -> None:
+    """Kill every process that was started with MARK in its environment."""
+    for path in proc.glob("[0-9]*/environ"):
+        try:
+            entries = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(entry.startswith(f"{MARK}=".encode()) for entry in entries):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def until(ready, seconds: float, what: str, every: float = 0.3):

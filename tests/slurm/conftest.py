@@ -37,6 +37,10 @@ def cluster() -> Iterator[Cluster]:
     except NoPackages as reason:
         running.stop()
         pytest.skip(f"needs a network for Debian's packages: {reason}")
+    except RuntimeError as error:
+        running.stop()
+        # Once, and not for every test.
+        pytest.exit(f"Slurm did not start: {error}", returncode=1)
     except BaseException:
         running.stop()
         raise

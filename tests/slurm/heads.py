@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cluster import output, until
+from cluster import MARK, output, until
 from sandbox import Sandbox
 from small_workflow import small
 from tiny import TASK
@@ -92,7 +92,7 @@ class Head:
 def environment(root: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PAGREPRO", "SNAKEMAKE", "SLURM"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return kept | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1", "PATH": path}
+    return kept | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1", "PATH": path, MARK: "1"}
 
 
 def states(sandbox: Sandbox) -> list[Path]:
