@@ -1,7 +1,8 @@
 """Long command-line arguments. Torch-free.
 
-Linux takes at most 128 KiB in one argument, and a job's command is passed as one. Declarations of sweeps name
-hundreds of runs in much the same words, so those that would not fit are compressed.
+Linux takes at most 128 KiB in one argument, and a job's command is passed as one. Snakemake keeps a command
+and its parameters once for every output of a job, and reads all of them at every call. Packs and declarations
+of sweeps name hundreds of runs in much the same words: what is too long to be read by eye is compressed.
 """
 
 import base64
@@ -12,13 +13,15 @@ from typing import Any
 
 from pagrepro.errors import DataError, UserError
 
+READABLE = 8_000
 LIMIT = 120_000
 _PACKED = "zlib:"
 
 
 def packed(what: str, text: str) -> str:
-    """`text` as it is, or compressed if it is longer than LIMIT; a UserError if it does not fit even then."""
-    if len(text) <= LIMIT:
+    """`text` as it is, or compressed if it has more than READABLE characters; a UserError if that leaves more
+    than LIMIT."""
+    if len(text) <= READABLE:
         return text
     short = _PACKED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
     if len(short) > LIMIT:

@@ -66,7 +66,8 @@ def threads_of(find):
 
 def resources_of(find):
     """What a job is expected to need, and where a site's Slurm runs it. Memory and time grow with each attempt;
-    a resource that is None is not asked for."""
+    a resource that is None is not asked for, and one that a site never asks for is not looked at: Snakemake
+    calls each of these functions for every job."""
 
     def fixed(name):
         return lambda wildcards: asked(find(wildcards).cost)[name]
@@ -77,12 +78,16 @@ def resources_of(find):
     return {
         "mem_mb": growing("memory_mb"),
         "runtime": growing("minutes"),
-        **{name: fixed(name) for name in asked(Cost())},
+        **{name: fixed(name) for name in ASKED},
     }
 
 
 def asked(cost):
     return {"gpu": cost.gpus, **CONFIGURATION.settings.slurm.resources(cost.gpus)}
+
+
+# Some job asks for it: one without, with one, or with several GPUs.
+ASKED = [n for n in asked(Cost()) if any(asked(Cost(gpus=k))[n] is not None for k in range(3))]
 
 
 def launcher(find):
