@@ -116,7 +116,11 @@ def _fits(process: Path, folder: Path) -> bool:
 
 
 def train_log(sandbox: Sandbox) -> str:
-    return (sandbox.results / "logs" / "train" / f"{RUN}.log").read_text(errors="replace")
+    """Nothing while there is none: Snakemake removes the log of an earlier attempt before the next begins."""
+    try:
+        return (sandbox.results / "logs" / "train" / f"{RUN}.log").read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def table(sandbox: Sandbox) -> Path:
