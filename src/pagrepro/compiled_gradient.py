@@ -1,10 +1,15 @@
 """Input gradients inside one compiled function, differentiable once more: double backward, compiled.
 
-The gradient-norm step of Rodriguez-Munoz et al. (2024), Eq. 2 (their Table 3 has its time), has many small
-kernels. What `torch.compile` makes cannot be differentiated twice ("does not currently support double
-backward"). Here the inner derivative is taken by `torch.func.grad` inside the compiled function, where it is
-traced as part of the forward pass, and only the outer one is a backward pass. The same mathematics as
-`torch.autograd.grad` with create_graph; other rounding.
+The steps of all objectives that differentiate twice (Ganz et al., 2022, eq. 1: C gradients and their cosines;
+Rodriguez-Munoz et al., 2024, Eq. 2, whose Table 3 has the time) have many small kernels. What `torch.compile`
+makes cannot be differentiated twice ("does not currently support double backward"). Here the inner derivative
+is taken by `torch.func.vjp` inside the compiled function, where it is traced as part of the forward pass, and
+only the outer one is a backward pass. The same mathematics as `torch.autograd.grad` with create_graph; other
+rounding.
+
+Batch normalisation in train mode writes its running statistics during the forward pass, which `torch.func`
+does not allow for tensors from outside. So the layers get copies, which are returned with the logits and put
+into their places at the end: the very update of the plain step, once per step.
 """
 
 from collections.abc import Callable
@@ -13,52 +18,68 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pagrepro.augment import Draw
+from pagrepro.compiling import compiled_whole
 from pagrepro.errors import DataError
+from pagrepro.options import Compiled
 
 REVISION = 1
 
-BACKEND = "inductor"
+# (logits (B, C), *given) -> the values that are differentiated, of any shape.
+Values = Callable[..., Tensor]
+# (pull, values, logits, *given) -> tensors. pull: v, of the shape of `values` -> gradient (B, *shape) of
+# (v * values).sum() with respect to x.
+Use = Callable[..., tuple[Tensor, ...]]
+Pull = Callable[[Tensor], Tensor]
 
-# (network, x, target, y) -> values to be summed and differentiated, and values that are kept.
-Values = Callable[[nn.Module, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-Compiled = Callable[[nn.Module, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
+def compiled_gradients(values: Values, use: Use, compiled: Compiled) -> Callable[..., tuple[Tensor, ...]]:
+    """A function (network, x (B, *shape), draw, *given) -> what `use` returns, differentiable by the weights.
 
-def compiled_gradient(values: Values, backend: str | None = None) -> Compiled:
-    """A function (network, x, target, y) -> (gradient (B, *shape) of the sum of the first of `values` with
-    respect to x (B, *shape), second of `values`), both differentiable by the weights.
-
-    It is compiled at its first call and for every new shape (minutes for a deep network; needs a C++ compiler
-    on a CPU); backend: of torch.compile. Weights may change between calls. The function raises DataError for
-    batch normalisation in train mode, whose update of running statistics `torch.func` cannot follow, and for
-    a network in several processes, whose gradients would not be added up.
+    `values` and `use` are traced, with one pass of the network between them; draw: crop and flip between x
+    and the network, differentiated through, or None; given: tensors that both get. Batch-norm layers in train
+    mode take and update their statistics as in any forward pass. compiled: see `compiling`. Weights and modes
+    may change between calls. Raises DataError for a network in several processes, whose gradients would not
+    be added up.
     """
-    # What earlier fits of this process have compiled counts against a limit, after which compiling fails.
-    torch.compiler.reset()
 
-    def gradient_and_kept(model: nn.Module, x: Tensor, target: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        def total(x: Tensor) -> tuple[Tensor, Tensor]:
-            scalars, kept = values(model, x, target, y)
-            return scalars.sum(), kept
+    def gradients(model: nn.Module, x: Tensor, draw: Draw | None, *given: Tensor) -> tuple[Tensor, ...]:
+        statistics = _statistics(model)
 
-        return torch.func.grad(total, has_aux=True)(x)
+        def forward(x: Tensor) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
+            copies = {name: value.clone() for name, value in statistics.items()}
+            seen = x if draw is None else draw.apply(x)
+            logits = torch.func.functional_call(model, copies, (seen,))
+            return values(logits, *given), (logits, copies)
 
-    compiled = torch.compile(gradient_and_kept, fullgraph=True, dynamic=False, backend=backend or BACKEND)
+        found, pull, (logits, copies) = torch.func.vjp(forward, x, has_aux=True)
+        result = use(lambda v: pull(v)[0], found, logits, *given)
+        with torch.no_grad():
+            for name, value in statistics.items():
+                value.copy_(copies[name])
+        return result
 
-    def checked(model: nn.Module, x: Tensor, target: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    function = compiled_whole(gradients, compiled)
+
+    def checked(model: nn.Module, x: Tensor, draw: Draw | None, *given: Tensor) -> tuple[Tensor, ...]:
         _check(model)
-        return compiled(model, x, target, y)
+        return function(model, x.detach(), draw, *given)
 
     return checked
 
 
+def _statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that a forward pass of the network writes, by name."""
+    return {
+        f"{name}.{key}" if name else key: value
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        for key, value in module.named_buffers(recurse=False)
+    }
+
+
 def _check(model: Any) -> None:
     if isinstance(model, nn.parallel.DistributedDataParallel):
-        raise DataError("compiled: true is for a fit in one process; set cost.devices: 1 or compiled: false")
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    if norms:
         raise DataError(
-            f"{type(model).__name__}: compiled: true is not for batch normalisation in train mode"
-            f" ({len(norms)} layers), whose second derivatives it would get wrong; freeze it (bn: frozen), or"
-            " set compiled: false"
+            "compiled: an option for a fit in one process; set cost.devices: 1 or compiled: false"
         )

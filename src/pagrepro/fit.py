@@ -114,8 +114,9 @@ class Loop:
     def _make_task(self) -> Task:
         data, seed, total = self.data, self.state.seed, self.state.total_steps
         setup = TaskSetup(
-            data.shape, data.classes, data.low, data.high, seed, total, self.device, data.inputs
-        )
+            data.shape, data.classes, data.low, data.high, seed, total, self.device, data.inputs,
+            self.spec["fit"].get("compiled", False),
+        )  # fmt: skip
         seed_global(seed_for(seed, "init"), self.device)
         task = self.parts.task(self.spec, setup)
         if self.spec["fit"]["channels_last"]:

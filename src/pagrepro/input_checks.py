@@ -1,4 +1,5 @@
-"""Whether an input suits the one who asks for it: data, range, weights; and processes a job. Torch-free."""
+"""Whether an input suits the one who asks for it: data, range, weights; processes of a job; what can be
+compiled. Torch-free."""
 
 from typing import Any
 
@@ -67,6 +68,30 @@ def check_weights(declared: Declared[Any], key: str, run: Run, weights: str) -> 
     allowed = run_weights(run.spec)
     if weights not in allowed:
         raise declared.error(key, weights, f"weights that {run.name} writes: {', '.join(allowed)}")
+
+
+def check_compiled(declared: Declared[Any]) -> None:
+    """Raise ConfigError where `fit.compiled` is asked for and cannot be.
+
+    The compiled network is handed to the objective, which must differentiate it once only; an attack must
+    not change the number of examples, for each of which it would be compiled again.
+    """
+    fit, task = declared.template.fit, declared.template.task
+    if not fit or not fit.compiled:
+        return
+    objective = task.get("objective")
+    allowed = None
+    if objective is None:
+        allowed = f"false: task {task['name']} is not compiled"
+    elif not plugins.constant("objectives", objective["name"], "FIRST_ORDER", False):
+        allowed = f"false: {objective['name']} differentiates the network twice; where it has an option"
+        allowed += " `compiled` of its own, use that (task.objective.compiled)"
+    elif (objective.get("attack") or {}).get("drop_fooled"):
+        allowed = "false, or drop_fooled: false for the attack, whose batches would have ever other sizes"
+    elif declared.template.cost.devices > 1:
+        allowed = "false: compiled fits are in one process (cost.devices: 1)"
+    if allowed is not None:
+        raise declared.error("fit.compiled", fit.compiled, allowed)
 
 
 def check_processes(declared: Declared[Any], task: str | None = None) -> Cost:

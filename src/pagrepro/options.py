@@ -7,7 +7,7 @@ hyper-parameter stops the workflow before any job starts.
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -35,6 +35,16 @@ def _ordered(box: Any) -> Any:
 
 # Where an attack keeps x_adv: "data", the range of the data; "none"; or [low, high] in the data's units.
 Box = Annotated[Literal["data", "none"] | tuple[Number, Number], AfterValidator(_ordered)]
+
+
+# What `torch.compile` makes of a training step: nothing, a compiled one, or one with CUDA graphs.
+Compiled = bool | Literal["cudagraphs"]
+
+
+def added(default: Any, **details: Any) -> Any:
+    """Field of an option that came when there were runs without it: at its default it is left out of the
+    specification, so that they keep their identity."""
+    return Field(default, exclude_if=lambda value: value == default, **details)
 
 
 def plugin(kind: str) -> Any:

@@ -9,7 +9,7 @@ from pagrepro.configuration import Configuration
 from pagrepro.declare import Declarations, Declared
 from pagrepro.errors import ConfigError
 from pagrepro.expansion import Evaluation, Expansion, Field, Run
-from pagrepro.input_checks import check_data, check_processes, check_weights, fitted_on
+from pagrepro.input_checks import check_compiled, check_data, check_processes, check_weights, fitted_on
 from pagrepro.spec import DatasetEntry, spec_hash
 
 
@@ -181,6 +181,7 @@ class Resolver:
             "monitor": monitors, "seed": t.seed, "inputs": self._inputs(declared, {"task": t.task}, rows),
         }  # fmt: skip
         self._check_fresh(declared, spec)
+        check_compiled(declared)
         if (t.fit is None) != plugins.constant("tasks", t.task["name"], "CONVERTED", False):
             raise declared.error("fit", t.fit, "options of the training loop, for tasks that are fitted")
         first = self._canonical("run", name, spec)

@@ -37,6 +37,7 @@ TEXT = {
     "Fit.deterministic": "use only algorithms that give the same bits every time",
     "Fit.tf32": "allow TensorFloat-32 in matrix products and convolutions",
     "Fit.channels_last": "memory order of images: channels last",
+    "Fit.compiled": "compile the network for the fit; cudagraphs: with CUDA graphs, for small networks",
     "Monitor.name": "name of the measurement in the history",
     "Monitor.measure": "the evaluation plugin and its options",
     "Monitor.split": "split of the run's own data set",

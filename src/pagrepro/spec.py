@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pagrepro.options import Number, Strict, plugin
+from pagrepro.options import Compiled, Number, Strict, added, plugin
 from pagrepro.schedule import Constant, Schedule
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=-]*$")]
@@ -134,6 +134,7 @@ class Fit(Strict):
     deterministic: bool = True
     tf32: bool = False
     channels_last: bool = False
+    compiled: Compiled = added(False)
 
     @model_validator(mode="after")
     def _whole_epochs(self) -> "Fit":

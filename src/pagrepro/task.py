@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pagrepro.batch import Batch
 from pagrepro.errors import Diverged
+from pagrepro.options import Compiled
 from pagrepro.request import Loaded
 from pagrepro.seeding import generator
 
@@ -23,7 +24,8 @@ REVISION = 1
 @dataclass(frozen=True)
 class TaskSetup:
     """What a task is built from, besides its options. `shape`: of one example; `low`, `high`: the range
-    of the data (None: unbounded); `inputs`: role -> other results this run was given."""
+    of the data (None: unbounded); `inputs`: role -> other results this run was given; `compiled`: what of the
+    step is compiled (`fit.compiled`)."""
 
     shape: tuple[int, ...]
     classes: int
@@ -33,6 +35,7 @@ class TaskSetup:
     total_steps: int
     device: torch.device
     inputs: Mapping[str, Loaded | Path] = field(default_factory=dict)
+    compiled: Compiled = False
 
 
 @dataclass

@@ -39,7 +39,7 @@ CONSTANTS: dict[str, dict[str, type]] = {
     "evaluations": {"REPLAYS": bool, "ARRAYS": bool, "APART": bool, "ALONE": bool, "INDEPENDENT": tuple},
     "fields": {"SHARED": tuple, "ANY_ROWS": bool, "STORES": tuple, "SAME_DATA": tuple},
     "figures": {"NUMBERS": bool},
-    "objectives": {"SMOOTH": bool},
+    "objectives": {"SMOOTH": bool, "FIRST_ORDER": bool},
     "tasks": {"CONVERTED": bool, "MICRO_BATCHES": bool},
 }
 EVERYWHERE: dict[str, type] = {"REVISION": int, "ROLES": dict}

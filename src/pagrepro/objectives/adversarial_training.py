@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import evaluation_mode
+from pagrepro.compiling import constant_weights
 from pagrepro.options import Number, Strict, plugin
 from pagrepro.plugins import instantiate
 
 REVISION = 1
+FIRST_ORDER = True
 
 
 class Config(Strict):
@@ -44,7 +46,8 @@ def build(config: Config):
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         attack = _with_steps(config, whole, batch.progress)
         x, eps = batch.augmented().detach(), _budget(config, generator)
-        with evaluation_mode(model) if config.attack_mode == "eval" else nullcontext():
+        mode = evaluation_mode(model) if config.attack_mode == "eval" else nullcontext()
+        with mode, constant_weights(model):
             x_adv = attack.perturb(model, x, batch.target, generator, eps, batch.low, batch.high)
         return {"loss": F.cross_entropy(model(x_adv), batch.target, reduction="none")}
 

@@ -9,6 +9,8 @@ forward pass and one update of batch-norm statistics per step instead of two, ev
 of C times, logits instead of log-probabilities (`gradient_of`), and a floor of 1e-12 for each norm.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -17,10 +19,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pagrepro.attention import require_explicit_attention
+from pagrepro.augment import Draw
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import batch_norm_mode
-from pagrepro.gradients import class_cosines, scores
-from pagrepro.options import Number, Strict
+from pagrepro.compiled_gradient import Pull, compiled_gradients
+from pagrepro.gradients import class_cosines, cosine, scores
+from pagrepro.options import Compiled, Number, Strict, added
 
 REVISION = 1
 ROLES = {"targets": "field"}
@@ -42,6 +46,8 @@ class Config(Strict):
     updates running statistics twice per step.
 
     method: "loop" is the reference; "batched" one vectorised backward pass; "recompute" half the memory.
+    compiled: the loop, with the forward pass, as one compiled function, with CUDA graphs if "cudagraphs"; for
+    fits in one process.
     """
 
     weight: Number = Field(ge=0)
@@ -56,11 +62,14 @@ class Config(Strict):
     classes: int | None = Field(None, ge=1)
     drop_own_class: bool = False
     method: Literal["loop", "batched", "recompute"] = "loop"
+    compiled: Compiled = added(False)
 
     @model_validator(mode="after")
     def _consistent(self):
         if self.mask_invisible and self.augment_gradient != "pre":
             raise ValueError("mask_invisible needs augment_gradient: pre")
+        if self.compiled and (self.method != "loop" or not self.shared_forward):
+            raise ValueError("compiled is for method: loop and shared_forward: true")
         return self
 
 
@@ -69,24 +78,21 @@ def build(config: Config):
     mean of Lcos, before lambda) and cosine (mean over classes). Needs the field "targets", directions
     (B, C, *shape). generator: draws the class subset. Raises ValueError for more classes than there are."""
 
+    logits_and_cosines = _compiled(config) if config.compiled else functools.partial(_plain, config)
+
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         require_explicit_attention(model)
-        x, seen = _differentiated(config, batch)
-        logits = model(seen)
+        x, draw = _differentiated(config, batch)
+        directions = _targets(config, batch, x)
+        count = directions.shape[1]
+        classes = _choose(config, count, generator).to(x.device)
+        targets = directions[:, classes].to(x)
+        logits, cosines = logits_and_cosines(model, x, draw, targets, classes)
         cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
-        if config.batchnorm != "train" or not config.shared_forward:
-            with batch_norm_mode(model, config.batchnorm):
-                logits = model(seen)
-        classes = _choose(config, logits.shape[1], generator).to(x.device)
-        targets = _targets(config, batch, x.detach())[:, classes].to(x)
-        cosines = class_cosines(
-            scores(logits, config.gradient_of), x, targets, classes,
-            config.cosine_floor, config.cosine_eps, config.method,
-        )  # fmt: skip
         included = torch.ones_like(cosines, dtype=torch.bool)
         if config.drop_own_class:
             included = classes != batch.y[:, None]
-        alignment = _alignment(config, cosines, included, logits.shape[1])
+        alignment = _alignment(config, cosines, included, count)
         # A zero direction has Lcos = 1 and no gradient; its cosine says nothing and is not reported.
         known = included & (targets.flatten(2) != 0).any(2)
         return {
@@ -99,13 +105,60 @@ def build(config: Config):
     return objective
 
 
-def _differentiated(config: Config, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(the x that v_t is a gradient of, the images the network sees)."""
+def _plain(
+    config: Config, model: nn.Module, x: Tensor, draw: Draw | None, targets: Tensor, classes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits (B, C) for the cross-entropy, and cosines (B, K) of K class gradients with their targets."""
+    x = x.detach().requires_grad_()
+    seen = _seen(x, draw)
+    trained = logits = model(seen)
+    if config.batchnorm != "train" or not config.shared_forward:
+        with batch_norm_mode(model, config.batchnorm):
+            logits = model(seen)
+    values = scores(logits, config.gradient_of)
+    options = (config.cosine_floor, config.cosine_eps, config.method)
+    return trained, class_cosines(values, x, targets, classes, *options)
+
+
+def _compiled(config: Config) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The same as one compiled function, its loop over classes unrolled; a forward pass of its own for the
+    cross-entropy stays outside."""
+
+    def values(logits: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
+        return scores(logits, config.gradient_of)
+
+    def use(pull: Pull, values: Tensor, logits: Tensor, targets: Tensor, classes: Tensor):
+        chosen = F.one_hot(classes, values.shape[1]).to(values)  # (K, C)
+        columns = [
+            cosine(
+                pull(chosen[k].expand_as(values)), targets[:, k], 1, config.cosine_floor, config.cosine_eps
+            )
+            for k in range(len(chosen))
+        ]
+        return logits, torch.stack(columns, 1)
+
+    run = compiled_gradients(values, use, config.compiled)
+
+    def both(model: nn.Module, x: Tensor, draw: Draw | None, targets: Tensor, classes: Tensor):
+        if config.batchnorm == "train":
+            return run(model, x, draw, targets, classes)
+        trained = model(_seen(x, draw))
+        with batch_norm_mode(model, config.batchnorm):
+            return trained, run(model, x, draw, targets, classes)[1]
+
+    return both
+
+
+def _differentiated(config: Config, batch: Batch) -> tuple[Tensor, Draw | None]:
+    """The x that v_t is a gradient of, and the crop and flip between it and the network."""
     if config.augment_gradient == "pre":
-        x = batch.x.detach().requires_grad_()
-        return x, (x if batch.draw is None else batch.draw.apply(x))
-    x = batch.augmented().detach().requires_grad_()
-    return x, x
+        return batch.x.detach(), batch.draw
+    return batch.augmented().detach(), None
+
+
+def _seen(x: Tensor, draw: Draw | None) -> Tensor:
+    """The images the network sees."""
+    return x if draw is None else draw.apply(x)
 
 
 def _targets(config: Config, batch: Batch, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pagrepro.batch import Batch
 from pagrepro.options import Strict
 
 REVISION = 1
+FIRST_ORDER = True
 
 
 class Config(Strict):

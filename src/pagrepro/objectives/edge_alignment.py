@@ -15,6 +15,8 @@ max_c |d f(x)_t / dx_c|, which lets the sign of the gradient flip from pixel to 
 cross-entropy (`gradient_of`).
 """
 
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -24,10 +26,11 @@ from torch import Tensor, nn
 
 from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
+from pagrepro.compiled_gradient import Pull, compiled_gradients
 from pagrepro.gradients import COSINE_EPS, cosine
 from pagrepro.map_options import Energy
 from pagrepro.objectives._space import images_in_space, in_space
-from pagrepro.options import Number, Strict
+from pagrepro.options import Compiled, Number, Strict, added
 from pagrepro.oriented_energy import oriented_energy
 
 REVISION = 1
@@ -40,7 +43,9 @@ class Config(Strict):
     the class t; its saliency, the largest magnitude over channels; or the cross-entropy, without a class t.
     class_choice: t sampled from softmax(logits / temperature), not differentiated, or the label. loss: the
     mean square of the public code, or 1 - cosine of each image. energy: see `oriented_energy`. space: G and E
-    of the image in the data's units, or behind the model's normalisation (models with a `normalize`)."""
+    of the image in the data's units, or behind the model's normalisation (models with a `normalize`).
+    compiled: network and gradient as one compiled function, with CUDA graphs if "cudagraphs"; for fits in one
+    process."""
 
     weight: Number = Field(ge=0)
     growth: Number = Field(0.0, ge=0)
@@ -50,6 +55,7 @@ class Config(Strict):
     loss: Literal["batch_rms", "cosine"] = "batch_rms"
     energy: Energy = "blurred_root"
     space: Literal["data", "normalized"] = "data"
+    compiled: Compiled = added(False)
 
 
 def build(config: Config):
@@ -58,18 +64,17 @@ def build(config: Config):
     generator: the classes. Raises DataError for data that are not images of at least 4 x 4 pixels, and for
     space: normalized of a model without normalisation."""
 
+    run = _compiled(config) if config.compiled else functools.partial(_plain, config)
+
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         require_explicit_attention(model)
-        x = batch.augmented().detach().requires_grad_()
+        x = batch.augmented().detach()
         with torch.no_grad():
             edges = oriented_energy(images_in_space(model, x, config.space), config.energy)[:, None]
-        logits = model(x)
+        # By the inverse of the distribution of classes: the same draws on every processor.
+        uniform = torch.rand((len(x), 1), generator=generator, device=generator.device).to(x)
+        gradient, logits = run(model, x, None, batch.target, batch.y, uniform)
         cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
-        values = cross_entropy
-        if config.gradient_of != "loss":
-            values = logits.gather(1, _classes(config, logits.detach(), batch.y, generator)[:, None])
-        # A scalar: explicit output gradients make torch import its symbolic-shape machinery.
-        gradient = torch.autograd.grad(values.sum(), x, create_graph=True)[0]
         gradient = in_space(model, gradient, config.space)
         if config.gradient_of == "saliency":
             gradient = gradient.abs().amax(1, keepdim=True)
@@ -87,13 +92,41 @@ def build(config: Config):
     return objective
 
 
-def _classes(config: Config, logits: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-    """The class t (B,) of every example, Eq. 4."""
+def _plain(
+    config: Config, model: nn.Module, x: Tensor, draw: None, target: Tensor, y: Tensor, uniform: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The differentiable gradient (B, *shape), and the logits (B, C)."""
+    x = x.requires_grad_()
+    logits = model(x)
+    values = _values(config, logits, target, y, uniform)
+    if config.gradient_of != "loss":
+        values = values.gather(1, _classes(config, logits.detach(), y, uniform)[:, None])
+    # A scalar: explicit output gradients make torch import its symbolic-shape machinery.
+    return torch.autograd.grad(values.sum(), x, create_graph=True)[0], logits
+
+
+def _compiled(config: Config) -> Callable[..., tuple[Tensor, ...]]:
+    """The same as one compiled function."""
+
+    def use(pull: Pull, values: Tensor, logits: Tensor, target: Tensor, y: Tensor, uniform: Tensor):
+        weights = torch.ones_like(values)
+        if config.gradient_of != "loss":
+            weights = F.one_hot(_classes(config, logits.detach(), y, uniform), logits.shape[1]).to(values)
+        return pull(weights), logits
+
+    return compiled_gradients(functools.partial(_values, config), use, config.compiled)
+
+
+def _values(config: Config, logits: Tensor, target: Tensor, y: Tensor, uniform: Tensor) -> Tensor:
+    """What gradients are taken of: the logits (B, C), one of each image, or the cross-entropy (B,)."""
+    return F.cross_entropy(logits, target, reduction="none") if config.gradient_of == "loss" else logits
+
+
+def _classes(config: Config, logits: Tensor, y: Tensor, uniform: Tensor) -> Tensor:
+    """The class t (B,) of every example, Eq. 4. uniform: (B, 1), in [0, 1)."""
     if config.class_choice == "label":
         return y
-    # By the inverse of the distribution: one uniform number each, the same draws on every processor.
     below = (logits / config.temperature).softmax(1).cumsum(1)
-    uniform = torch.rand((len(y), 1), generator=generator, device=generator.device).to(below)
     return (below <= uniform).sum(1).clamp_max(logits.shape[1] - 1)
 
 

@@ -17,6 +17,7 @@ from pagrepro.objectives._noise import noisy
 from pagrepro.options import Number, Strict
 
 REVISION = 1
+FIRST_ORDER = True
 
 
 class Config(Strict):

@@ -35,12 +35,12 @@ from torch import Tensor, nn
 from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import evaluation_mode
-from pagrepro.compiled_gradient import compiled_gradient
+from pagrepro.compiled_gradient import Pull, compiled_gradients
 from pagrepro.errors import DataError
 from pagrepro.gradients import class_gradients
 from pagrepro.objectives._noise import noisy
 from pagrepro.objectives._space import in_space
-from pagrepro.options import Number, Strict, plugin
+from pagrepro.options import Compiled, Number, Strict, plugin
 from pagrepro.plugins import instantiate
 from pagrepro.threat import clip
 
@@ -64,8 +64,8 @@ class Config(Strict):
     its standard deviation or half-width in the data's units; clipped to the range of the data), or at
     adversarial ones (attack: on the network in eval mode, then constant).
 
-    compiled: network and gradient as one compiled function; for fits in one process, of networks without
-    batch statistics, and not for the Jacobian."""
+    compiled: network and gradient as one compiled function, with CUDA graphs if "cudagraphs"; for fits in one
+    process, and not for the Jacobian."""
 
     weight: Number = Field(ge=0)
     scale: Number = Field(1.0, gt=0)
@@ -79,7 +79,7 @@ class Config(Strict):
     at: Literal["clean", "gaussian", "uniform", "adversarial"] = "clean"
     noise: Number | None = Field(None, ge=0)
     attack: plugin("attacks") | None = None
-    compiled: bool = False
+    compiled: Compiled = False
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -100,7 +100,7 @@ def build(config: Config):
     where `compiled` is asked for and cannot be (see `compiled_gradient`)."""
     attack = None if config.attack is None else instantiate("attacks", config.attack)
     values = functools.partial(differentiated, config.of)
-    gradient = compiled_gradient(values) if config.compiled else None
+    compiled = compiled_gradients(values, _slope, config.compiled) if config.compiled else None
 
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         require_explicit_attention(model)
@@ -110,10 +110,10 @@ def build(config: Config):
                 " whose sum is 0 everywhere; take logit_label"
             )
         x = _inputs(config, attack, model, batch, generator)
-        if gradient is None:
+        if compiled is None:
             gradients, cross_entropy = _gradients(config, model, x.requires_grad_(), batch)
         else:
-            slope, cross_entropy = gradient(model, x, batch.target, batch.y)
+            slope, cross_entropy = compiled(model, x, None, batch.target, batch.y)
             gradients = slope.unsqueeze(1)
         penalty = _size(in_space(model, gradients, config.space), config.norm, config.channel_weights)
         rise = min(batch.progress / config.ramp, 1.0) if config.ramp else 1.0
@@ -143,27 +143,33 @@ def _inputs(
     return clip(x + config.noise * (2 * uniform - 1), batch.low, batch.high)
 
 
-def differentiated(of: str, model: nn.Module, x: Tensor, target: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """What is differentiated with respect to x (B, *shape), its sum over all entries taken first, and the
-    cross-entropy (B,). target: labels (B,) or probabilities (B, C); y: labels (B,)."""
-    logits = model(x)
-    cross_entropy = F.cross_entropy(logits, target, reduction="none")
+def differentiated(of: str, logits: Tensor, target: Tensor, y: Tensor) -> Tensor:
+    """What is differentiated with respect to the images, its sum over all entries taken first. logits:
+    (B, C); target: labels (B,) or probabilities (B, C); y: labels (B,)."""
     if of == "loss":
-        return cross_entropy, cross_entropy
+        return F.cross_entropy(logits, target, reduction="none")
     if of == "logit_sum":
-        return logits, cross_entropy
+        return logits
     scores = logits if of == "logit_label" else logits.softmax(1)
     # All of them for the Jacobian.
-    return scores if of == "probability_jacobian" else scores.gather(1, y[:, None]), cross_entropy
+    return scores if of == "probability_jacobian" else scores.gather(1, y[:, None])
 
 
 def _gradients(config: Config, model: nn.Module, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Differentiable gradients (B, K, *shape), K = C for the Jacobian, otherwise 1; cross-entropy (B,)."""
-    values, cross_entropy = differentiated(config.of, model, x, batch.target, batch.y)
+    logits = model(x)
+    cross_entropy = F.cross_entropy(logits, batch.target, reduction="none")
+    of_loss = config.of == "loss"
+    values = cross_entropy if of_loss else differentiated(config.of, logits, batch.target, batch.y)
     if config.of == "probability_jacobian":
         return class_gradients(values, x, create_graph=True), cross_entropy
     # A scalar: explicit output gradients make torch import its symbolic-shape machinery.
     return torch.autograd.grad(values.sum(), x, create_graph=True)[0].unsqueeze(1), cross_entropy
+
+
+def _slope(pull: Pull, values: Tensor, logits: Tensor, target: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, of a single gradient, where it is compiled."""
+    return pull(torch.ones_like(values)), F.cross_entropy(logits, target, reduction="none")
 
 
 def _size(gradients: Tensor, norm: str, channel_weights: tuple[float, ...] | None) -> Tensor:

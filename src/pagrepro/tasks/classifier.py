@@ -15,6 +15,7 @@ from pagrepro import distributed, plugins
 from pagrepro.augment import draw
 from pagrepro.augment_options import Augment, Mix, Recipe
 from pagrepro.batch import Batch
+from pagrepro.compiling import compiled_whole, step_begins
 from pagrepro.determinism import seed_global
 from pagrepro.errors import DataError
 from pagrepro.layers import piecewise_linear
@@ -65,12 +66,19 @@ class Classifier:
         self.optimizers = {"network": self.optimizer}
         self.objective = plugins.instantiate("objectives", config.objective)
         self.config, self.classes, self.device = config, setup.classes, setup.device
+        self.compiled = setup.compiled
         self.notes = _curvature_notes(config, self.network)
 
     @functools.cached_property
     def parallel(self) -> nn.Module:
-        """What objectives call. Made at the first step, when the loop has settled where weights lie."""
+        """The network, or what stands for it in several processes. Made at the first step, when the loop has
+        settled where weights lie."""
         return distributed.parallel(self.network, self.device)
+
+    @functools.cached_property
+    def called(self) -> nn.Module:
+        """What objectives call: the same, compiled where the fit asks for it."""
+        return compiled_whole(self.parallel, self.compiled) if self.compiled else self.parallel
 
     def _initialise(self, config: Config, setup: TaskSetup) -> None:
         """Weights from another run or from a file, if the run asks for them."""
@@ -84,6 +92,7 @@ class Classifier:
     def step(self, state: LoopState, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch mean of the objective's per-example "loss"."""
         self.optimizer.zero_grad(set_to_none=True)
+        step_begins(self.compiled or self.config.objective.get("compiled", False))
         sums: dict[str, Tensor] = {}
         for number, rows in batch.micro:
             part, share = batch.part(rows), (rows.stop - rows.start) / batch.size
@@ -117,7 +126,7 @@ class Classifier:
             generator = state.generator(f"mix{end}")
             batch.x, batch.soft = mixed(self.config.mix, batch.augmented(), batch.y, self.classes, generator)
             batch.draw = None
-        return self.objective(self.parallel, batch, state.generator(f"objective{end}"))
+        return self.objective(self.called, batch, state.generator(f"objective{end}"))
 
 
 def _curvature_notes(config: Config, network: nn.Module) -> list[str]:
