@@ -61,7 +61,8 @@ def _frozen_forward(layer: nn.modules.batchnorm._BatchNorm):
     def forward(x: Tensor) -> Tensor:
         dims = [0, *range(2, x.dim())]
         with torch.no_grad():
-            variance, mean = torch.var_mean(x, dim=dims, correction=0)
+            # In the precision of the weights: that of x may be half of it.
+            variance, mean = torch.var_mean(x.to(layer.running_mean), dim=dims, correction=0)
         return F.batch_norm(x, mean, variance, layer.weight, layer.bias, False, 0.0, layer.eps)
 
     return forward

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pagrepro.gradients import class_gradients
+from pagrepro.gradients import class_gradients, single
 
 REVISION = 1
 
@@ -44,6 +44,7 @@ def class_distances(logits: Tensor, gradients: Tensor, y: Tensor, unit: float = 
     for a paper on [-1, 1] whose data here are in [0, 1]). Where two classes have the very same gradient the
     distance is infinite, with the sign of the difference of logits, or 0 where the logits are equal too.
     """
+    logits = single(logits)
     ahead = of_class(logits, y)[:, None] - logits
     between = of_class(gradients, y)[:, None] - gradients
     slope = _norm(between.flatten(2)).to(ahead)

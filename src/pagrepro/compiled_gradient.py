@@ -43,8 +43,10 @@ def compiled_gradients(values: Values, use: Use, compiled: Compiled) -> Callable
     be added up.
     """
 
-    def gradients(model: nn.Module, x: Tensor, draw: Draw | None, *given: Tensor) -> tuple[Tensor, ...]:
-        statistics = _statistics(model)
+    def gradients(
+        names: tuple[str, ...], model: nn.Module, x: Tensor, draw: Draw | None, *given: Tensor
+    ) -> tuple[Tensor, ...]:
+        statistics = {name: model.get_buffer(name) for name in names}
 
         def forward(x: Tensor) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
             copies = {name: value.clone() for name, value in statistics.items()}
@@ -63,19 +65,21 @@ def compiled_gradients(values: Values, use: Use, compiled: Compiled) -> Callable
 
     def checked(model: nn.Module, x: Tensor, draw: Draw | None, *given: Tensor) -> tuple[Tensor, ...]:
         _check(model)
-        return function(model, x.detach(), draw, *given)
+        return function(_statistics(model), model, x.detach(), draw, *given)
 
     return checked
 
 
-def _statistics(model: nn.Module) -> dict[str, Tensor]:
-    """The buffers that a forward pass of the network writes, by name."""
-    return {
-        f"{name}.{key}" if name else key: value
+def _statistics(model: nn.Module) -> tuple[str, ...]:
+    """Names of the buffers that a forward pass of the network writes. A layer whose own forward pass is
+    hidden by another one (`batch_norm_mode`: frozen) writes none."""
+    return tuple(
+        f"{name}.{key}" if name else key
         for name, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-        for key, value in module.named_buffers(recurse=False)
-    }
+        if "forward" not in vars(module)
+        for key, _ in module.named_buffers(recurse=False)
+    )
 
 
 def _check(model: Any) -> None:

@@ -22,8 +22,15 @@ Method = Literal["loop", "batched", "recompute"]
 COSINE_EPS = 1e-12
 
 
+def single(values: Tensor) -> Tensor:
+    """In float32 where they are of half precision (mixed precision); else as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def scores(logits: Tensor, gradient_of: GradientOf) -> Tensor:
-    """(B, C) logits -> the (B, C) scalars that are differentiated: logits or log-probabilities."""
+    """(B, C) logits -> the (B, C) scalars that are differentiated: logits or log-probabilities. Half-precision
+    logits come back in float32."""
+    logits = single(logits)
     if gradient_of == "logit":
         return logits
     if gradient_of == "log_probability":
@@ -94,8 +101,7 @@ def cosine(
     v.u / max(||v|| ||u||, eps). The two differ only for vanishing vectors. A zero vector gives 0.
     Half-precision inputs are computed in fp32.
     """
-    v, u = (z.flatten(batch_dims) for z in (v, u))
-    v, u = (z.float() if z.dtype in (torch.float16, torch.bfloat16) else z for z in (v, u))
+    v, u = (single(z.flatten(batch_dims)) for z in (v, u))
     v_norm, u_norm = (torch.linalg.vector_norm(z, dim=-1) for z in (v, u))
     if floor == "product":
         return (v * u).sum(-1) / (v_norm * u_norm).clamp_min(eps)

@@ -1,7 +1,7 @@
 """Double backward inside a compiled function: equal to the plain one, with batch statistics too, or refused.
 
-"aot_eager" traces forward and backward pass together, as inductor does, and "eager" the function alone; both in
-float64. Inductor, the compiler itself, is compared in `test_fast_paths.py`, for one network.
+"aot_eager" traces forward and backward pass together, as inductor does, and "eager" the function alone; both
+in float64. Inductor, the compiler itself, is compared in `test_fast_paths.py`, for one network.
 """
 
 import copy
@@ -21,6 +21,7 @@ from pagrepro.layers import FrozenBatchNorm2d
 
 NORM = {"name": "gradient_norm", "weight": 0.7, "norm": "l1"}
 COSINE = {"name": "cosine_alignment", "weight": 0.4}
+SUBSET = {**COSINE, "classes": 2}  # anew in every step
 PENALTY = {"name": "alignment_penalty", "weight": 0.6}
 EDGE = {"name": "edge_alignment", "weight": 0.8}
 
@@ -56,19 +57,16 @@ def batch(n=5, soft=False, progress=0.3, augment=None):
 
 
 def training():
-    """Batch statistics, and running ones that move."""
-    model = smooth_convnet()
-    model[1].momentum, model[4].momentum = 0.1, 0.3
-    return model.train()
+    """Batch statistics, and running ones that move. Small: tracing takes a second or more per layer."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 2, 3, 2, 1), nn.BatchNorm2d(2, momentum=0.3), nn.GELU(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(18, CLASSES)).double()
 
 
 def frozen():
     """Running statistics that are used and never updated, in train mode."""
-    model = smooth_convnet()
-    for k in (1, 4):
-        layer = FrozenBatchNorm2d(model[k].num_features).double()
-        layer.load_state_dict(model[k].state_dict())
-        model[k] = layer
+    model = training()
+    model[1] = FrozenBatchNorm2d(2).double()
     return model.train()
 
 
@@ -92,27 +90,24 @@ def check_equal(model, given, options, steps=1, **compiled):
     return other
 
 
-@pytest.mark.parametrize("options", [NORM, COSINE, PENALTY, EDGE], ids=lambda o: o["name"])
+@pytest.mark.parametrize("options", [NORM, SUBSET, PENALTY, EDGE], ids=lambda o: o["name"])
 def test_three_steps_with_batch_statistics(traced, options):
     """Weights, gradients and running statistics to 1e-10; one update of the statistics per step."""
     model = check_equal(training(), batch(), options, steps=3)
-    assert model[1].num_batches_tracked == model[4].num_batches_tracked == 3
+    assert model[1].num_batches_tracked == 3
 
 
 OTHERS = {
-    "eval mode": (lambda: smooth_convnet().eval(), {}, NORM),
     "frozen, soft labels": (frozen, {"soft": True}, {**NORM, "ramp": 0.5, "cross_entropy_weight": 0.8}),
     "noise": (
         training,
         {},
         {**NORM, "of": "logit_sum", "norm": "squared_l2", "at": "gaussian", "noise": 0.1},
     ),
-    "probability": (training, {}, {**NORM, "of": "probability_label", "norm": "squared_l2"}),
     "running statistics": (training, {}, {**COSINE, "batchnorm": "eval"}),
     "constant statistics": (training, {}, {**COSINE, "batchnorm": "frozen"}),
-    "random classes": (training, {}, {**COSINE, "classes": 2, "gradient_of": "log_probability"}),
+    "log-probabilities": (lambda: training().eval(), {}, {**SUBSET, "gradient_of": "log_probability"}),
     "augmented": (training, {"augment": Augment(crop_padding=2, flip=True)}, COSINE),
-    "magnitudes": (training, {}, {**PENALTY, "ctilde": "abs"}),
     "saliency": (training, {}, {**EDGE, "gradient_of": "saliency", "class_choice": "label"}),
     "loss": (training, {}, {**EDGE, "gradient_of": "loss", "loss": "cosine"}),
 }

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from pagrepro.attention import require_explicit_attention
 from pagrepro.batch import Batch
 from pagrepro.compiled_gradient import Pull, compiled_gradients
-from pagrepro.gradients import COSINE_EPS, cosine
+from pagrepro.gradients import COSINE_EPS, cosine, single
 from pagrepro.map_options import Energy
 from pagrepro.objectives._space import images_in_space, in_space
 from pagrepro.options import Compiled, Number, Strict, added
@@ -69,7 +69,7 @@ def build(config: Config):
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         require_explicit_attention(model)
         x = batch.augmented().detach()
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             edges = oriented_energy(images_in_space(model, x, config.space), config.energy)[:, None]
         # By the inverse of the distribution of classes: the same draws on every processor.
         uniform = torch.rand((len(x), 1), generator=generator, device=generator.device).to(x)
@@ -126,7 +126,7 @@ def _classes(config: Config, logits: Tensor, y: Tensor, uniform: Tensor) -> Tens
     """The class t (B,) of every example, Eq. 4. uniform: (B, 1), in [0, 1)."""
     if config.class_choice == "label":
         return y
-    below = (logits / config.temperature).softmax(1).cumsum(1)
+    below = (single(logits) / config.temperature).softmax(1).cumsum(1)
     return (below <= uniform).sum(1).clamp_max(logits.shape[1] - 1)
 
 

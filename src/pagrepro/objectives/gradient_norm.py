@@ -37,7 +37,7 @@ from pagrepro.batch import Batch
 from pagrepro.batchnorm import evaluation_mode
 from pagrepro.compiled_gradient import Pull, compiled_gradients
 from pagrepro.errors import DataError
-from pagrepro.gradients import class_gradients
+from pagrepro.gradients import class_gradients, single
 from pagrepro.objectives._noise import noisy
 from pagrepro.objectives._space import in_space
 from pagrepro.options import Compiled, Number, Strict, plugin
@@ -150,7 +150,7 @@ def differentiated(of: str, logits: Tensor, target: Tensor, y: Tensor) -> Tensor
         return F.cross_entropy(logits, target, reduction="none")
     if of == "logit_sum":
         return logits
-    scores = logits if of == "logit_label" else logits.softmax(1)
+    scores = logits if of == "logit_label" else single(logits).softmax(1)
     # All of them for the Jacobian.
     return scores if of == "probability_jacobian" else scores.gather(1, y[:, None])
 
