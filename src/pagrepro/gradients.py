@@ -28,8 +28,8 @@ def single(values: Tensor) -> Tensor:
 
 
 def scores(logits: Tensor, gradient_of: GradientOf) -> Tensor:
-    """(B, C) logits -> the (B, C) scalars that are differentiated: logits or log-probabilities. Half-precision
-    logits come back in float32."""
+    """(B, C) logits -> the (B, C) scalars that are differentiated: logits or log-probabilities. Those of half
+    precision come back in float32."""
     logits = single(logits)
     if gradient_of == "logit":
         return logits

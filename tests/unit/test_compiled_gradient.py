@@ -105,11 +105,13 @@ OTHERS = {
         {**NORM, "of": "logit_sum", "norm": "squared_l2", "at": "gaussian", "noise": 0.1},
     ),
     "running statistics": (training, {}, {**COSINE, "batchnorm": "eval"}),
-    "constant statistics": (training, {}, {**COSINE, "batchnorm": "frozen"}),
-    "log-probabilities": (lambda: training().eval(), {}, {**SUBSET, "gradient_of": "log_probability"}),
+    "constant statistics": (
+        training,
+        {},
+        {**COSINE, "batchnorm": "frozen", "gradient_of": "log_probability"},
+    ),
     "augmented": (training, {"augment": Augment(crop_padding=2, flip=True)}, COSINE),
     "saliency": (training, {}, {**EDGE, "gradient_of": "saliency", "class_choice": "label"}),
-    "loss": (training, {}, {**EDGE, "gradient_of": "loss", "loss": "cosine"}),
 }
 
 

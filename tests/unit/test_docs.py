@@ -34,9 +34,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "results/README.md",
     "profiles/README.md", "docs/adding.md", "docs/architecture.md", "docs/claims.md",
-    "docs/cost.md", "docs/deviations.md", "docs/housekeeping.md", "docs/known-issues.md",
-    "docs/performance.md", "docs/reproducibility.md", "docs/results.md", "docs/scaling.md",
-    "docs/slurm.md",
+    "docs/cost.md", "docs/deviations.md", "docs/fast-paths.md", "docs/housekeeping.md",
+    "docs/known-issues.md", "docs/performance.md", "docs/reproducibility.md", "docs/results.md",
+    "docs/scaling.md", "docs/slurm.md",
 ]  # fmt: skip
 every_page = pytest.mark.parametrize("page", PAGES)
 EXAMPLE = "input_gradient_penalty"

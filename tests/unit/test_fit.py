@@ -582,6 +582,20 @@ def test_pack_keeps_what_is_finished(layout, capsys):
         assert torch.equal(tensor, weights[key])
 
 
+def test_a_pack_fits_what_each_run_fits_alone(layout, tmp_path):
+    """The same bits, whoever came before in the process."""
+    members = [
+        {"name": f"run{seed}", "spec": toy(seed=seed, epochs=1), "revisions": REVISIONS} for seed in range(3)
+    ]
+    assert fit_all(members, layout, torch.device("cpu")) == []
+    for number, member in enumerate(members):
+        alone = Layout(tmp_path / f"alone{number}")
+        assert fit_all([member], alone, torch.device("cpu")) == []
+        weights = load_tensors(alone.weights(member["name"]))
+        for key, tensor in load_tensors(layout.weights(member["name"])).items():
+            assert torch.equal(tensor, weights[key])
+
+
 def test_script_names_the_failed_member_and_stops_on_sigterm(layout):
     """The real script: exit code, opening line, and a pack that is stopped in its second member."""
     script = REPOSITORY / "workflow" / "scripts" / "train.py"

@@ -1,9 +1,9 @@
 """Target directions towards the projection of x to the manifold of other classes: g(x, c) = G(z*, c) - x.
 
 Bigolin Lanfredi et al. (2020), section 2.3.2, Eq. 14-16 (`projection.py`). All pairs of an image and a class
-are independent and projected together, as many at a time as fill a GPU (`batch`). Only pairs that are used need to be
-there: all other classes of each image, or those that a measurement `pairs` names for it (the closest classes
-to the images, of some model).
+are independent and projected together, as many at a time as fill a GPU (`batch`). Only pairs that are used
+need to be there: all other classes of each image, or those that a measurement `pairs` names for it (the
+closest classes to the images, of some model).
 """
 
 from typing import Literal
