@@ -132,17 +132,16 @@ def test_two_classes_need_no_jacobian(eager, gradient):
 
 def test_weights_batches_modes_and_networks_may_change(eager):
     """Nothing of the first call is kept but the code, and what earlier fits compiled does not count."""
-    with torch._dynamo.config.patch(recompile_limit=3):
+    with torch._dynamo.config.patch(recompile_limit=2):
         run, plain = objective(NORM, compiled=True), objective(NORM)
         model = training()
-        for n, train in ((5, True), (3, True), (5, False)):
+        for n, train in ((5, True), (3, False)):
             model.train(train)
             with torch.no_grad():
                 model[0].weight += 0.1
             found, expected = (f(model, batch(n), torch.Generator())["loss"] for f in (run, plain))
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-        for n in (2, 4):
-            assert len(objective(NORM, compiled=True)(model, batch(n), torch.Generator())["loss"]) == n
+        assert len(objective(NORM, compiled=True)(model, batch(2), torch.Generator())["loss"]) == 2
 
 
 def test_twice_differentiating_a_compiled_network_is_what_torch_refuses():
