@@ -112,14 +112,12 @@ class Loop:
         self.monitors = self._make_monitors()
 
     def _make_task(self) -> Task:
-        data, seed, total = self.data, self.state.seed, self.state.total_steps
-        setup = TaskSetup(
-            data.shape, data.classes, data.low, data.high, seed, total, self.device, data.inputs,
-            self.spec["fit"].get("compiled", False),
-        )  # fmt: skip
+        data, seed, options = self.data, self.state.seed, self.spec["fit"]
+        given = (data.shape, data.classes, data.low, data.high, seed, self.state.total_steps)
+        setup = TaskSetup(*given, self.device, data.inputs, options.get("compiled", False))
         seed_global(seed_for(seed, "init"), self.device)
         task = self.parts.task(self.spec, setup)
-        if self.spec["fit"]["channels_last"]:
+        if options["channels_last"]:
             task.network.to(memory_format=torch.channels_last)
         task.network.train()
         return task
