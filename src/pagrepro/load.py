@@ -81,9 +81,17 @@ def load_field(
     """
     record = _checked(layout.field_json(name), "field", expected_hash)
     spec = record["spec"]
+    shards = [load_tensors(layout.field_shard(name, k)) for k in range(spec["shards"])]
+    return joined_field(name, spec, shards, device)
+
+
+def joined_field(
+    name: str, spec: dict[str, Any], shards: list[dict[str, Tensor]], device: torch.device | str
+) -> LoadedField:
+    """A field from the tensors of its shards, in their order (as `load_field`, without files)."""
     module = plugins.load("fields", spec["field"]["name"])
     config = module.Config(**{key: value for key, value in spec["field"].items() if key != "name"})
-    tensors = _joined(layout, name, spec["shards"], getattr(module, "SHARED", ()))
+    tensors = _joined(shards, getattr(module, "SHARED", ()))
     tensors = {key: tensor.to(device) for key, tensor in tensors.items()}
 
     def read(rows: Tensor, x: Tensor) -> Tensor:
@@ -103,9 +111,8 @@ def load_result(layout: Layout, run: str, name: str, expected_hash: str | None =
     return LoadedResult(name, run, values, arrays)
 
 
-def _joined(layout: Layout, name: str, count: int, shared: tuple[str, ...]) -> dict[str, Tensor]:
-    shards = [load_tensors(layout.field_shard(name, k)) for k in range(count)]
-    if count == 1:
+def _joined(shards: list[dict[str, Tensor]], shared: tuple[str, ...]) -> dict[str, Tensor]:
+    if len(shards) == 1:
         return shards[0]
     return {
         key: shards[0][key] if key in shared else torch.cat([shard[key] for shard in shards])

@@ -20,7 +20,7 @@ from pagrepro.inputs import Loader, diverged_inputs, input_hashes
 from pagrepro.layout import Layout
 from pagrepro.load_data import load_split
 from pagrepro.provenance import now, provenance
-from pagrepro.request import FieldRequest
+from pagrepro.request import FieldRequest, Loaded
 from pagrepro.spec import spec_hash
 from pagrepro.storage import file_hash, read_metadata, save_tensors, write_json
 
@@ -32,8 +32,13 @@ def shard_rows(examples: int, shards: int, shard: int) -> Tensor:
     return torch.arange(shard * examples // shards, (shard + 1) * examples // shards)
 
 
-def compute_shard(spec: dict[str, Any], shard: int, loader: Loader) -> dict[str, Tensor]:
-    """Tensors of one shard of a resolved field spec `{field, dataset, split, seed, shards, inputs}`."""
+def compute_shard(
+    spec: dict[str, Any], shard: int, loader: Loader, inputs: dict[str, Loaded] | None = None
+) -> dict[str, Tensor]:
+    """Tensors of one shard of a resolved field spec `{field, dataset, split, seed, shards, inputs}`.
+
+    inputs: by role, where they are not those of finished work.
+    """
     module = plugins.load("fields", spec["field"]["name"])
     config = module.Config(**{k: v for k, v in spec["field"].items() if k != "name"})
     dataset = loader.dataset(spec["dataset"])
@@ -47,7 +52,7 @@ def compute_shard(spec: dict[str, Any], shard: int, loader: Loader) -> dict[str,
         low=dataset.low,
         high=dataset.high,
         device=loader.device,
-        inputs=loader.inputs(spec["inputs"]),
+        inputs=loader.inputs(spec["inputs"]) if inputs is None else inputs,
     )
     with switches():
         return module.compute(config, request)

@@ -1,7 +1,7 @@
 """Measurements of finished runs: what a resolved evaluation spec asks for, taken and written down.
 
-`measure` is for notebooks and scripts; `measure_all` is one job: members that are finished stay finished,
-whatever happens to the others, and each run is loaded once.
+`measure_run` is for notebooks and scripts; `measure_all` is one job: members that are finished stay finished,
+whatever happens to the others, and each run is loaded once. Any other model is measured by `own_measure.py`.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ from pagrepro.layout import Layout
 from pagrepro.load_data import load_mask, load_split
 from pagrepro.provenance import now, provenance
 from pagrepro.replay import ReplayRequest, training_batch
-from pagrepro.request import Measurement, MeasureRequest
+from pagrepro.request import Loaded, LoadedRun, Measurement, MeasureRequest
 from pagrepro.spec import spec_hash
 from pagrepro.storage import write_atomic, write_json
 
 REVISION = 1
 
 
-def measure(
+def measure_run(
     spec: dict[str, Any], run: str, layout: Layout, device: torch.device | str = "cpu"
 ) -> Measurement:
     """Take one measurement of one run; nothing is written.
@@ -45,12 +45,29 @@ def measure(
 
 
 def _measure(spec: dict[str, Any], run: str, loader: Loader, scratch: Path | None = None) -> Measurement:
-    module = plugins.load("evaluations", spec["measure"]["name"])
-    config = module.Config(**{k: v for k, v in spec["measure"].items() if k != "name"})
     given = spec.get("run") or {}
     loaded = loader.run(run, given.get("weights", "final"), given.get("hash"))
+    return take(spec, loaded, loader, loader.inputs(spec["inputs"]), scratch)
+
+
+def take(
+    spec: dict[str, Any],
+    loaded: LoadedRun,
+    loader: Loader,
+    inputs: dict[str, Loaded],
+    scratch: Path | None = None,
+    examples: int | None = None,
+    deterministic: bool = True,
+) -> Measurement:
+    """Take the measurement that a resolved spec asks for, of a loaded model and with these inputs by role.
+
+    examples: only so many of the split, from the first on. deterministic: whether algorithms without a
+    deterministic form are refused.
+    """
+    module = plugins.load("evaluations", spec["measure"]["name"])
+    config = module.Config(**{k: v for k, v in spec["measure"].items() if k != "name"})
     dataset = loader.dataset(spec["dataset"])
-    x, y, index = load_split(dataset, spec["split"], loader.root)
+    x, y, index = (rows[:examples] for rows in load_split(dataset, spec["split"], loader.root))
     mask = load_mask(dataset, spec["split"], index)
     build, more = MeasureRequest, {}
     if getattr(module, "REPLAYS", False):
@@ -68,12 +85,12 @@ def _measure(spec: dict[str, Any], run: str, loader: Loader, scratch: Path | Non
         device=loader.device,
         batch_size=spec["batch_size"],
         spec=spec,
-        inputs=loader.inputs(spec["inputs"]),
+        inputs=inputs,
         mask=None if mask is None else mask.to(loader.device),
         scratch=scratch,
         **more,
     )
-    with switches():
+    with switches(deterministic):
         return module.measure(config, request)
 
 

@@ -21,7 +21,7 @@ from pagrepro.download import file_hash
 from pagrepro.errors import DataError
 from pagrepro.evaluations import accuracy
 from pagrepro.layout import Layout
-from pagrepro.measuring import measure
+from pagrepro.measuring import measure_run
 from pagrepro.monitor import prepare_measure
 from pagrepro.request import Measurement
 
@@ -232,14 +232,14 @@ def test_measurements_and_monitors_are_given_masks(tmp_path, small, seen):
     split = {"name": "test", "part": "test", "indices": str(tmp_path / "rows.txt"), "sha256": None}
     run = write_run(layout)
     spec = {**member(run)["spec"], "dataset": DIGITS, "split": split}
-    measure(spec, "run", layout)
+    measure_run(spec, "run", layout)
     entry = {"name": "clean", "measure": {"name": "accuracy"}, "split": split}
     prepare_measure(entry, {"dataset": DIGITS, "seed": 0}, layout, CPU, Path("/"))(torch.nn.Identity())
     assert len(seen) == 2
     for request in seen:
         assert torch.equal(request.mask, small["test"].mask[[5, 0, 9]].bool())
         assert request.index.tolist() == [5, 0, 9]
-    measure(member(run)["spec"], "run", layout)
+    measure_run(member(run)["spec"], "run", layout)
     assert member(run)["spec"]["split"] == TEST
     assert seen[2].mask is None
 
@@ -250,7 +250,7 @@ def test_measurements_that_need_a_mask_say_so(tmp_path):
     for name in ("distractor_noise", "signal_share"):
         spec = member(run, name=name)["spec"]
         with pytest.raises(DataError, match=f"{name} needs to know .*; toy_line do not say"):
-            measure(spec, "run", layout)
+            measure_run(spec, "run", layout)
 
 
 def test_labels_of_tables_name_the_font_that_is_used():

@@ -17,7 +17,7 @@ from pagrepro.fields import nearest_neighbour
 from pagrepro.layout import Layout
 from pagrepro.load import load_field
 from pagrepro.make_field import make_all, shard_rows
-from pagrepro.measuring import measure, measure_all
+from pagrepro.measuring import measure_all, measure_run
 from pagrepro.spec import spec_hash
 from pagrepro.storage import read_json, read_metadata, save_tensors, write_json
 
@@ -267,7 +267,7 @@ def test_what_a_long_measurement_keeps_is_of_this_spec_alone_and_goes_in_the_end
 def test_a_measurement_by_hand_keeps_nothing(layout, monkeypatch):
     real, folders = accuracy.measure, []
     monkeypatch.setattr(accuracy, "measure", lambda c, r: folders.append(r.scratch) or real(c, r))
-    measure(member(write_run(layout))["spec"], "run", layout)
+    measure_run(member(write_run(layout))["spec"], "run", layout)
     assert folders == [None]
 
 
@@ -313,14 +313,14 @@ def test_a_bug_in_one_measurement_shows_its_traceback_and_spares_the_others(layo
 def test_another_run_under_the_same_name_is_refused(layout):
     write_run(layout)
     with pytest.raises(StateError, match="ffffffffffffffff"):
-        measure(member("f" * 16)["spec"], "run", layout)
+        measure_run(member("f" * 16)["spec"], "run", layout)
 
 
 def test_measuring_changes_nothing_global(layout):
     run_hash = write_run(layout)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    found = measure(member(run_hash)["spec"], "run", layout)
+    found = measure_run(member(run_hash)["spec"], "run", layout)
     assert torch.equal(torch.get_rng_state(), state)
     assert set(found.values) == {"accuracy", "loss"}
     assert not torch.are_deterministic_algorithms_enabled()

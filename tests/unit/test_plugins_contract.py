@@ -36,7 +36,14 @@ FUNCTIONS = {
 # kind -> literal constants that are read from a plugin's source, with their types.
 CONSTANTS: dict[str, dict[str, type]] = {
     "data": {"SOURCES": tuple, "FRESH": bool},
-    "evaluations": {"REPLAYS": bool, "ARRAYS": bool, "APART": bool, "ALONE": bool, "INDEPENDENT": tuple},
+    "evaluations": {
+        "REPLAYS": bool,
+        "ARRAYS": bool,
+        "APART": bool,
+        "ALONE": bool,
+        "INDEPENDENT": tuple,
+        "OF_MODEL": bool,
+    },
     "fields": {"SHARED": tuple, "ANY_ROWS": bool, "STORES": tuple, "SAME_DATA": tuple},
     "figures": {"NUMBERS": bool},
     "objectives": {"SMOOTH": bool, "FIRST_ORDER": bool},

@@ -31,6 +31,9 @@ from pagrepro.request import Measurement, MeasureRequest
 
 REVISION = 1
 
+# What it says does not depend on the model that is measured.
+OF_MODEL = False
+
 # The result is the numbers; there is nothing per example.
 ARRAYS = False
 

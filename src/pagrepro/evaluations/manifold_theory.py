@@ -25,6 +25,9 @@ from pagrepro.request import Measurement, MeasureRequest
 
 REVISION = 1
 
+# What it says does not depend on the model that is measured.
+OF_MODEL = False
+
 # Of the smooth network. Theorem 1 is checked on at most so many values of an image, evenly spaced: with
 # thousands of them, the projections would take minutes.
 HIDDEN, MOST_INPUTS = 32, 256
