@@ -21,7 +21,8 @@ td, th { padding: .15rem .7rem .15rem 0; text-align: left; vertical-align: top }
 td, th { border-bottom: 1px solid #ddd }
 td.n { font-variant-numeric: tabular-nums; text-align: right }
 .flag { border-left: 4px solid #999; padding: .2rem .7rem; margin: .3rem 0 }
-.warning { border-color: #d55e00 } .ok { border-color: #009e73 } img { max-width: 100% } code { font-size: .92em }
+.warning { border-color: #d55e00 } .ok { border-color: #009e73 }
+img { max-width: 100% } code { font-size: .92em }
 """
 
 
