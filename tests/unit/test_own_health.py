@@ -63,7 +63,7 @@ def test_probabilities_are_refused_with_what_to_do():
     [
         (
             nn.Conv2d(3, 3, 3),
-            r"fails on a batch \(48, 1, 4, 4\): [^\n]*3 channels[^\n]*\n  made up has .*\(1, 4, 4\) and 3 classes",
+            r"fails on a batch \(48, 1, 4, 4\): [^\n]*3 channels[^\n]*\n  made up has .*\(1, 4, 4\) and 3",
         ),
         (linear(16, 5), r"returns a tensor \(48, 5\); expected logits \(48, 3\)"),
         (Changed(linear(16, 3), after=lambda z: {"logits": z}), "returns a dict"),
