@@ -40,7 +40,7 @@ PARTS = {
 # Work kept a second time, for packs that run again.
 NEVER = ("kept",)
 
-# Files of the repository that say what was asked for and with what; in the archive they lie at the same place.
+# Files of the repository that say what was asked for and with what, under the same names in the archive.
 SOURCES = ("CITATION.cff", "LICENSE", "pyproject.toml", "requirements.lock")
 
 # The earliest time that a ZIP file can hold: contents decide the bytes, not the clock.

@@ -91,7 +91,7 @@ class Catalogue:
             # Without inputs, nothing but this tells measurements apart; two papers may ask for the same one.
             alike = [t.measure, t.split, t.seed, t.batch_size, never, label if t.inputs else None]
             choice = found.setdefault(canonical_json(alike), Choice(label, t.measure, t.split, never=never))
-            choice.members.append((f"{item.paper}.{item.group}", run, name))
+            choice.members.append((item.group, run, name))
             if label not in (choice.name, *choice.also):
                 choice.also.append(label)
         if not found:

@@ -149,7 +149,8 @@ def place(
         here = plugins.PACKAGE.parents[1]  # of an editable installation
     if results is not None:
         check_results(Path(results))
-        tier = tier or Path(results).resolve().name
+        name = Path(results).absolute().name
+        tier = tier or (name if (here / "config" / "tiers" / f"{name}.yaml").is_file() else None)
     if tier is None:
         there = own_choices.tiers_with(dataset, here)
         if len(there) != 1:

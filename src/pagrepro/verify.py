@@ -63,14 +63,16 @@ class _Check:
         self.results: dict[tuple[str, str], Json] = {}
 
     def everything(self) -> Verified:
-        self._names()
-        self._checksums()
-        self._metadata()
-        self._read_sidecars()
-        self._weights()
-        self._inputs()
-        self._artifacts()
-        self._claims()
+        steps = (
+            self._names, self._checksums, self._metadata, self._read_sidecars, self._weights, self._inputs,
+            self._artifacts, self._claims,
+        )  # fmt: skip
+        for step in steps:
+            try:
+                step()
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                what = step.__name__.strip("_").replace("_", " ")
+                self.problem(f"{what}: a file is not of the form this package writes ({error!r})")
         return self.out
 
     def problem(self, text: str) -> None:
@@ -136,8 +138,7 @@ class _Check:
             return
         document = self._json(METADATA)
         self.out.problems += crate.problems(document, (name for name in self.names if name != METADATA))
-        graph = document.get("@graph") or []
-        root = next((e for e in graph if isinstance(e, dict) and e.get("@id") == "./"), {})
+        root = next(entity for entity in document["@graph"] if entity["@id"] == "./")
         self.out.status = str(root.get("creativeWorkStatus", ""))
 
     # --- sidecars
