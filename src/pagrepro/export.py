@@ -37,8 +37,8 @@ PARTS = {
     "state": "resume state of fits that are not finished",
 }
 
-# Work kept a second time, for packs that run again.
-NEVER = ("kept",)
+# Work kept a second time, for packs that run again; pictures of what was unfinished.
+NEVER = ("kept", "preview")
 
 # Files of the repository that say what was asked for and with what, under the same names in the archive.
 SOURCES = ("CITATION.cff", "LICENSE", "pyproject.toml", "requirements.lock")

@@ -29,7 +29,9 @@ img { max-width: 100% } code { font-size: .92em }
 def page(content: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> str:
     """HTML of what `own_measure.measure` returns; pictures: arrays of a measurement with images, or
     nothing."""
-    title = f"{content['model'].get('given', 'a model')} on {content['dataset']['label']}"
+    # Of a path, the end: where somebody keeps their files is nobody's business.
+    given = content["model"].get("given", "a model").rpartition("/")[2]
+    title = f"{given} on {content['dataset']['label']}"
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>", *_facts(content), *_flags(content["flags"]), *_summary(content),
@@ -52,7 +54,7 @@ def _facts(content: Mapping[str, Any]) -> Iterator[str]:
         "model": f"{model.get('class')}, {model.get('parameters', 0):,} parameters,"
         f" sha256 of its state {model.get('state_sha256', '')[:16]}",
         "data": f"{data['label']}: examples of shape {'x'.join(map(str, data['shape']))},"
-        " {data['classes']} classes",
+        f" {data['classes']} classes",
         "settings": f"those of the paper files at tier {settings['tier']}"
         + (f"; the first {settings['examples']} examples of each split" if settings["examples"] else "")
         + (f"; seed {settings['seed']}" if settings["seed"] is not None else ""),
@@ -77,16 +79,24 @@ def _flags(flags: list[dict[str, str]]) -> Iterator[str]:
 
 def _summary(content: Mapping[str, Any]) -> Iterator[str]:
     """One line per measurement: its first value, with a link to the rest."""
-    yield "<h2>In short</h2><table><tr><th>measurement</th><th>what</th><th></th><th></th></tr>"
+    heads = "".join(f"<th>{head}</th>" for head in ("measurement", "what", "ball", "value", ""))
+    yield f"<h2>In short</h2><table><tr>{heads}</tr>"
     for place, (name, entry) in enumerate(content["measurements"].items()):
         if entry["status"] == "measured":
             key, value = next(iter(entry["values"].items()), ("", None))
             link = f"<a href='#m{place}'>{escape(name)}</a>"
             yield (
-                f"<tr><td>{link}</td><td>{escape(entry['what'])}</td><td>{escape(key)}</td>"
-                f"<td class='n'>{number(value)}</td></tr>"
+                f"<tr><td>{link}</td><td>{escape(entry['what'])}</td><td>{escape(_ball(entry))}</td>"
+                f"<td>{escape(key)}</td><td class='n'>{number(value)}</td></tr>"
             )
     yield "</table>"
+
+
+def _ball(entry: Mapping[str, Any]) -> str:
+    """Norm and budget of a measurement with an attack."""
+    attack = entry["options"].get("attack") or entry["options"]
+    eps = attack.get("eps")
+    return f"{attack['norm']} {eps:.4g}" if eps and "norm" in attack else ""
 
 
 def _measured(content: Mapping[str, Any]) -> Iterator[str]:

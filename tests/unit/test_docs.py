@@ -34,9 +34,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "results/README.md",
     "profiles/README.md", "docs/adding.md", "docs/architecture.md", "docs/claims.md",
-    "docs/cost.md", "docs/deviations.md", "docs/fast-paths.md", "docs/housekeeping.md",
-    "docs/known-issues.md", "docs/performance.md", "docs/reproducibility.md", "docs/results.md",
-    "docs/scaling.md", "docs/slurm.md",
+    "docs/cost.md", "docs/deviations.md", "docs/export.md", "docs/fast-paths.md",
+    "docs/housekeeping.md", "docs/known-issues.md", "docs/measuring.md", "docs/performance.md",
+    "docs/reproducibility.md", "docs/results.md", "docs/scaling.md", "docs/slurm.md",
 ]  # fmt: skip
 every_page = pytest.mark.parametrize("page", PAGES)
 EXAMPLE = "input_gradient_penalty"
@@ -123,7 +123,8 @@ def test_modules_exist(page):
         module = next((path for path, tried in files.items() if any(f.is_file() for f in tried)), None)
         assert module, f"{page}: pagrepro{dotted}"
         if module != whole:
-            assert names[-1] in module.with_suffix(".py").read_text(), f"{page}: pagrepro{dotted}"
+            (file,) = [f for f in files[module] if f.is_file()]
+            assert names[-1] in file.read_text(), f"{page}: pagrepro{dotted}"
 
 
 @every_page

@@ -202,6 +202,7 @@ def test_a_preview_is_not_finished(tier):
 def test_what_is_not_asked_for_stays_behind(tier, tmp_path):
     put(tier.layout.run_json("another"), {"spec": {}, "spec_hash": "x"})
     put(tier.layout.results / "kept" / "models" / "a", b"again")
+    put(tier.layout.results / "preview" / "tables" / "kept.csv", b"early")
     put(tier.layout.results / "tables" / ".hidden.tmp", b"half")
     found = tier.contents()
     assert found.unasked == ["models/another/run.json"]
