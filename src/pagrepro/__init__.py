@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Layout": "pagrepro.layout",
-    "list_measurements": "pagrepro.own_measure",
+    "list_measurements": "pagrepro.own_choices",
     "load_field": "pagrepro.load",
     "load_run": "pagrepro.load",
     "measure": "pagrepro.own_measure",

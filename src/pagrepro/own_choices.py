@@ -14,6 +14,7 @@ from pagrepro.declare import declare
 from pagrepro.errors import ConfigError, UserError
 from pagrepro.expansion import Evaluation
 from pagrepro.patterns import matches
+from pagrepro.removal import check_results
 from pagrepro.resolve import Resolver, Unavailable
 from pagrepro.spec import canonical_json
 
@@ -26,7 +27,7 @@ class Choice:
     """One measurement. name: `<paper>.<evaluation>`, with the options that tell it from others of that name;
     also: other names for the very same; measure: the plugin with its options; members: (group, run,
     evaluation) that the papers measure so; template: the first of them that can be resolved; never: why no
-    model of one's own has it, whatever is given."""
+    model of one's own has it, whatever is given; absent: what is not at hand at this tier."""
 
     name: str
     measure: dict[str, Any]
@@ -35,6 +36,7 @@ class Choice:
     also: list[str] = field(default_factory=list)
     template: Evaluation | None = None
     never: str | None = None
+    absent: str | None = None
 
     @property
     def plugin(self) -> str:
@@ -115,7 +117,7 @@ class Catalogue:
                 return
             except Unavailable as error:
                 reason = str(error)
-        choice.never = choice.never or f"at tier {self.tier}: {reason}"
+        choice.absent = f"not to be had at tier {self.tier}: {reason}"
 
     def member(self, run: str, evaluation: str) -> Evaluation | None:
         """The resolved measurement of a run that the papers measure; None where it cannot be had."""
@@ -161,6 +163,43 @@ def select(choices: list[Choice], wanted: str | list[str]) -> list[Choice]:
             there = ", ".join(choice.name for choice in choices)
             raise UserError(f"measurements: nothing is called {name!r} here\n  there are: all, {there}")
     return [choice for choice in choices if any(choice.answers_to(name) for name in names)]
+
+
+def list_measurements(
+    dataset: str = "digits", tier: str | None = None, root: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """What `measure` can measure on a data set: name, plugin, split, `needs` (what has to be given besides
+    the model) and `never` (why no model of one's own has it, or None)."""
+    catalogue = Catalogue(*place(dataset, tier, None, root))
+    return [
+        {
+            "name": choice.name, "plugin": choice.plugin, "split": choice.split, "also": choice.also,
+            "needs": catalogue.needs(choice), "never": choice.never, "absent": choice.absent,
+        }
+        for choice in catalogue.choices(dataset)
+    ]  # fmt: skip
+
+
+def place(
+    dataset: str, tier: str | None, results: str | Path | None, root: str | Path | None
+) -> tuple[str, Path]:
+    """(tier, folder of the repository). Raises UserError when the tier is not said and there are several."""
+    here = Path(root) if root is not None else Path(".")
+    if root is None and not (here / "config" / "config.yaml").is_file():
+        here = plugins.PACKAGE.parents[1]  # of an editable installation
+    if results is not None:
+        check_results(Path(results))
+        name = Path(results).absolute().name
+        tier = tier or (name if (here / "config" / "tiers" / f"{name}.yaml").is_file() else None)
+    if tier is None:
+        there = tiers_with(dataset, here)
+        if len(there) != 1:
+            raise UserError(
+                f"{dataset}: measured at {'tiers ' + ', '.join(there) if there else 'no tier'}, each with"
+                " settings of its own: say which (tier)"
+            )
+        tier = there[0]
+    return tier, here
 
 
 def tiers_with(dataset: str, root: Path) -> list[str]:

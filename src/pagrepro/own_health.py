@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pagrepro.determinism import switches
 from pagrepro.own_model import ModelError
 from pagrepro.predictions import predicted
 
@@ -165,24 +166,42 @@ def check_repeats(model: nn.Module, x: Tensor) -> list[Flag]:
     return [Flag("training_mode", "warning", note[2:])] if left else []
 
 
+def check_deterministic(model: nn.Module, x: Tensor, y: Tensor) -> list[Flag]:
+    """Whether output and gradient at examples x (B, *shape) with labels y (B,) can be had by algorithms that
+    repeat themselves bit by bit; other failures are left to the other checks."""
+    try:
+        with switches():
+            _loss_gradient(model, x, y)
+    except Exception as error:
+        if "deterministic" in str(error):
+            text = (
+                "the model uses an operation that has no deterministic form on this device: values may differ"
+                " from call to call in their last digits"
+            )
+            return [Flag("nondeterministic", "warning", text)]
+    return []
+
+
+def _loss_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    with torch.enable_grad():
+        inputs = x.detach().requires_grad_()
+        loss = F.cross_entropy(model(inputs), y, reduction="sum")
+        return torch.autograd.grad(loss, inputs)[0]
+
+
 def check_gradients(model: nn.Module, x: Tensor, y: Tensor) -> list[Flag]:
     """Whether gradients of the cross-entropy reach the examples x (B, *shape) with labels y (B,)."""
     try:
-        with torch.enable_grad():
-            inputs = x.detach().requires_grad_()
-            loss = F.cross_entropy(model(inputs), y, reduction="sum")
-            gradient = torch.autograd.grad(loss, inputs)[0]
+        gradient = _loss_gradient(model, x, y)
     except RuntimeError as error:
-        if "deterministic" in str(error):
-            return [Flag("nondeterministic", "warning", _NONDETERMINISTIC)]
         return [
             Flag(
-                "no_gradient", "refused",
-                f"no gradient reaches the input ({str(error).splitlines()[0]}): look for detach,"
-                " no_grad, numpy or"
-                " argmax in the model",
+                "no_gradient",
+                "refused",
+                f"no gradient reaches the input ({str(error).splitlines()[0]}): look for detach, no_grad,"
+                " numpy or argmax in the model",
             )
-        ]  # fmt: skip
+        ]
     finite = gradient.flatten(1).isfinite().all(1)
     zero = (gradient == 0).flatten(1).all(1)
     flags = []
@@ -200,13 +219,6 @@ def check_gradients(model: nn.Module, x: Tensor, y: Tensor) -> list[Flag]:
             )
         )  # fmt: skip
     return flags
-
-
-_NONDETERMINISTIC = (
-    "the model uses an operation that has no deterministic form on this device: values may differ"
-    " from call to"
-    " call in their last digits"
-)
 
 
 def check_accuracy(model: nn.Module, x: Tensor, y: Tensor) -> list[Flag]:

@@ -8,14 +8,14 @@ measured."""
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pagrepro import own_after, own_choices, own_health, own_range, plugins, seeding
+from pagrepro import own_after, own_choices, own_health, own_range, seeding
 from pagrepro.dataset import Dataset, to_float
 from pagrepro.determinism import switches
 from pagrepro.device import choose_device
@@ -31,7 +31,6 @@ from pagrepro.own_model import as_measured, load_model
 from pagrepro.own_model import input_range as checked_range
 from pagrepro.own_page import page
 from pagrepro.provenance import now, provenance
-from pagrepro.removal import check_results
 from pagrepro.request import LoadedRun
 from pagrepro.storage import finite_json, write_atomic, write_json
 
@@ -45,14 +44,13 @@ PICTURES = ("gradient_maps", "natural_maps")
 class _Session:
     """What is the same for all measurements of one model."""
 
-    catalogue: Catalogue
-    inputs: OwnInputs
     network: nn.Module
+    inputs: OwnInputs
     loader: Loader
     examples: int | None
     seed: int | None
     deterministic: bool
-    pictures: dict[str, Any]
+    pictures: dict[str, Any] = field(default_factory=dict)
 
 
 def measure(
@@ -89,84 +87,45 @@ def measure(
     started, clock = now(), time.monotonic()
     own = load_model(model, weights)
     said = own.input_range if input_range is None else checked_range(input_range)
-    catalogue = Catalogue(*place(dataset, tier, results, root))
+    catalogue = Catalogue(*own_choices.place(dataset, tier, results, root))
     choices = own_choices.select(catalogue.choices(dataset), measurements)
-    chosen = choose_device(device)
+    chosen, data = choose_device(device), catalogue.dataset(dataset)
     finished = None if results is None else Layout(Path(results), Path(resources))
     loader = Loader(finished or Layout(Path("results"), Path(resources)), chosen, catalogue.root)
-    data = catalogue.dataset(dataset)
     with as_measured(own.network, chosen) as network:
         flags = _health(network, loader, _data_spec(choices, dataset), data, said)
         own_health.refuse(flags)
         deterministic = not any(flag.name == "nondeterministic" for flag in flags)
         inputs = OwnInputs(catalogue, network, loader, finished, deterministic)
-        session = _Session(catalogue, inputs, network, loader, examples, seed, deterministic, {})
+        session = _Session(network, inputs, loader, examples, seed, deterministic)
         found = {choice.name: _measured(session, choice, verbose) for choice in choices}
     if finished:
         for choice in choices:
             found[choice.name]["runs"] = own_after.beside(catalogue, choice, finished)
-    flags += own_after.masking(found)
-    content = finite_json(
-        {
-            "model": own.about | {"input_range": said},
-            "dataset": data,
-            "settings": {
-                "tier": catalogue.tier, "declared_in": "config/papers and config/tiers", "examples": examples,
-                "seed": seed, "results": None if results is None else str(results),
-            },
-            "flags": [flag.as_json() for flag in flags],
-            "measurements": found,
-            "provenance": provenance(chosen, time.monotonic() - clock, started),
-        }
-    )  # fmt: skip
+    settings = {
+        "tier": catalogue.tier, "declared_in": "config/papers and config/tiers", "examples": examples,
+        "seed": seed, "results": None if results is None else str(results),
+    }  # fmt: skip
+    content = {
+        "model": own.about | {"input_range": said}, "dataset": data, "settings": settings,
+        "flags": [flag.as_json() for flag in (*flags, *own_after.masking(found))], "measurements": found,
+        "provenance": provenance(chosen, time.monotonic() - clock, started),
+    }  # fmt: skip
+    return _written(finite_json(content), out, session.pictures)
+
+
+def _written(content: dict[str, Any], out: str | Path | None, pictures: dict[str, Any]) -> dict[str, Any]:
     if out is not None:
         write_json(Path(out) / "measurements.json", content)
-        write_atomic(Path(out) / "index.html", page(content, session.pictures).encode())
+        write_atomic(Path(out) / "index.html", page(content, pictures).encode())
     return content
-
-
-def list_measurements(
-    dataset: str = "digits", tier: str | None = None, root: str | Path | None = None
-) -> list[dict[str, Any]]:
-    """What `measure` can measure on a data set: name, plugin, split, `needs` (what has to be given besides
-    the model) and `never` (why no model of one's own has it, or None)."""
-    catalogue = Catalogue(*place(dataset, tier, None, root))
-    return [
-        {
-            "name": choice.name, "plugin": choice.plugin, "split": choice.split, "also": choice.also,
-            "needs": catalogue.needs(choice), "never": choice.never,
-        }
-        for choice in catalogue.choices(dataset)
-    ]  # fmt: skip
-
-
-def place(
-    dataset: str, tier: str | None, results: str | Path | None, root: str | Path | None
-) -> tuple[str, Path]:
-    """(tier, folder of the repository). Raises UserError when the tier is not said and there are several."""
-    here = Path(root) if root is not None else Path(".")
-    if root is None and not (here / "config" / "config.yaml").is_file():
-        here = plugins.PACKAGE.parents[1]  # of an editable installation
-    if results is not None:
-        check_results(Path(results))
-        name = Path(results).absolute().name
-        tier = tier or (name if (here / "config" / "tiers" / f"{name}.yaml").is_file() else None)
-    if tier is None:
-        there = own_choices.tiers_with(dataset, here)
-        if len(there) != 1:
-            raise UserError(
-                f"{dataset}: measured at {'tiers ' + ', '.join(there) if there else 'no tier'}, each with"
-                " settings of its own: say which (tier)"
-            )
-        tier = there[0]
-    return tier, here
 
 
 def _data_spec(choices: list[Choice], dataset: str) -> dict[str, Any]:
     for choice in choices:
         if choice.template is not None:
             return choice.template.spec["dataset"]
-    reasons = "\n  ".join(f"{choice.name}: {choice.never}" for choice in choices)
+    reasons = "\n  ".join(f"{choice.name}: {choice.never or choice.absent}" for choice in choices)
     raise UserError(f"nothing can be measured on {dataset}\n  {reasons}")
 
 
@@ -188,15 +147,10 @@ def _health(
     noise = torch.rand(x[few].shape, generator=seeding.generator(0, "own_health")).to(x)
     low, high = (float(v) for v in x.aminmax())
     noise = low + (high - low) * noise
-    with switches():
-        try:
-            flags = own_health.check_outputs(network, x[few], noise, data)
-        except own_health.ModelError as error:
-            if "deterministic" not in str(error):
-                raise
-            flags = []
+    flags = own_health.check_deterministic(network, x[few], y[few])
+    with switches(deterministic=not flags):
+        flags += own_health.check_outputs(network, x[few], noise, data)
         flags += own_health.check_gradients(network, x[few], y[few])
-    with switches(deterministic=False):
         if any(flag.level == "refused" for flag in flags):
             return flags
         flags += own_health.check_repeats(network, x[few])
@@ -218,7 +172,7 @@ def _some(dataset: Dataset, name: str, device: torch.device) -> tuple[Tensor, Te
 def _measured(session: _Session, choice: Choice, verbose: bool) -> dict[str, Any]:
     about = own_after.about(choice)
     if choice.never is not None or choice.template is None:
-        return about | {"status": "not measured", "reason": choice.never}
+        return about | {"status": "not measured", "reason": choice.never or choice.absent}
     template, clock = choice.template, time.monotonic()
     spec = template.spec if session.seed is None else template.spec | {"seed": session.seed}
     try:

@@ -129,14 +129,14 @@ def _of_run(folder: Path, weights: str) -> OwnModel:
         raise ModelError(
             f"model: {folder} is no finished run: expected results/<tier>/models/<run> with run.json"
         )
-    folder = folder.resolve()
+    given, folder = str(folder), folder.resolve()
     layout = Layout(folder.parent.parent)
     loaded = load_run(layout, folder.name, weights)
     task = loaded.spec["task"]["name"]
     if task not in ("classifier", "external"):
         raise ModelError(f"model: run {folder.name} is of task {task}; expected a classifier")
     about = {
-        "given": str(folder), "run": folder.name, "weights": weights,
+        "given": given, "run": folder.name, "weights": weights,
         "weights_file_sha256": file_hash(layout.weights(folder.name, weights)),
         "trained_on": loaded.spec["dataset"]["name"],
     }  # fmt: skip

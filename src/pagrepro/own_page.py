@@ -104,8 +104,9 @@ def _measured(content: Mapping[str, Any]) -> Iterator[str]:
         if entry["status"] != "measured":
             continue
         yield f"<h3 id='m{place}'>{escape(name)}</h3><p>{escape(entry['what'])}</p>"
-        yield f"<p class='about'>{escape(entry['source'])}</p>"
-        given = ", ".join(f"{k}: {v}" for k, v in entry["options"].items())
+        if entry["source"] != entry["what"]:
+            yield f"<p class='about'>{escape(entry['source'])}</p>"
+        given = ", ".join(f"{k}: {_shown(v)}" for k, v in entry["options"].items())
         also = f"; the same as {', '.join(entry['also'])}" if entry["also"] else ""
         yield (
             f"<p><small><code>{escape(entry['plugin'])}</code> on split {escape(entry['split'])}, seed"
@@ -114,6 +115,16 @@ def _measured(content: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"<div class='flag warning'>{escape(flag)}</div>" for flag in entry["flags"])
         yield from (f"<p>Without {escape(role)}: {escape(why)}</p>" for role, why in entry["without"].items())
         yield from _values(entry)
+
+
+def _shown(value: Any) -> str:
+    """An option as text: those of an attack as `pgd (norm linf, eps 0.15, ...)`, unset ones left out."""
+    if isinstance(value, Mapping):
+        rest = (f"{k} {_shown(v)}" for k, v in value.items() if k != "name" and v is not None)
+        return f"{value.get('name', '')} ({', '.join(rest)})"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _values(entry: Mapping[str, Any]) -> Iterator[str]:

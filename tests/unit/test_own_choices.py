@@ -68,11 +68,16 @@ def test_what_is_needed_besides_the_model(name, needs):
         ("ganz2022.protocol", "training step"),
         ("lanfredi2020.similarity", "task conditional_gan"),
         ("srinivas2023.manifold", "task autoencoder"),
-        ("srinivas2023.maps_edm", "at tier demo: cifar10"),
     ],
 )
 def test_what_no_model_of_ones_own_has(name, reason):
     assert reason in by_name(name).never
+
+
+def test_what_is_missing_at_a_tier_says_so():
+    choice = by_name("srinivas2023.maps_edm")
+    assert choice.never is None
+    assert choice.absent.startswith("not to be had at tier demo: cifar10")
 
 
 def test_theorems_are_not_measured_of_a_model():

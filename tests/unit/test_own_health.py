@@ -8,6 +8,7 @@ from torch import nn
 from pagrepro.own_health import (
     Flag,
     check_accuracy,
+    check_deterministic,
     check_gradients,
     check_outputs,
     check_repeats,
@@ -110,6 +111,21 @@ def test_batch_normalisation_that_is_left_on_is_refused():
 )
 def test_gradients_that_do_not_reach_the_input_are_found(before, expected):
     assert found(check_gradients(Changed(linear(16, 3), before=before), X, Y)) == expected
+
+
+class Unordered(nn.Module):
+    """An operation without a deterministic form, where such are asked for."""
+
+    def forward(self, x):
+        if torch.are_deterministic_algorithms_enabled():
+            raise RuntimeError("scatter does not have a deterministic implementation")
+        return x.flatten(1)[:, :3]
+
+
+def test_an_operation_without_a_deterministic_form_is_told():
+    assert found(check_deterministic(Unordered(), X, Y)) == {"nondeterministic": "warning"}
+    assert check_deterministic(linear(16, 3), X, Y) == []
+    assert check_deterministic(nn.Conv2d(3, 3, 3), X, Y) == [], "what else is wrong, other checks tell"
 
 
 def test_saturated_losses_are_counted():

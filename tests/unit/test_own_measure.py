@@ -12,7 +12,7 @@ from made_up_models import Changed
 from torch import nn
 
 import pagrepro
-from pagrepro import own_measure
+from pagrepro import own_choices, own_measure
 from pagrepro.errors import UserError
 from pagrepro.layout import Layout
 from pagrepro.load import build_network
@@ -193,11 +193,11 @@ def entry(plugin, options, accuracy, flags=()):
 
 def test_a_tier_has_to_be_said_where_there_are_several(tmp_path):
     with pytest.raises(UserError, match=r"mnist: measured at tiers full, mnist, small"):
-        own_measure.place("mnist", None, None, ROOT)
+        own_choices.place("mnist", None, None, ROOT)
     (tmp_path / "small" / "models").mkdir(parents=True)
-    assert own_measure.place("mnist", None, tmp_path / "small", ROOT)[0] == "small"
+    assert own_choices.place("mnist", None, tmp_path / "small", ROOT)[0] == "small"
     with pytest.raises(UserError, match="no folder of results"):
-        own_measure.place("mnist", None, tmp_path, ROOT)
+        own_choices.place("mnist", None, tmp_path, ROOT)
 
 
 def test_the_script_lists_measures_and_says_what_is_wrong(tmp_path, monkeypatch, capsys):

@@ -44,11 +44,12 @@ def parse() -> argparse.Namespace:
 
 
 def listed(args: argparse.Namespace) -> None:
-    from pagrepro.own_measure import list_measurements
+    from pagrepro.own_choices import list_measurements
 
     for item in list_measurements(args.dataset, args.tier):
-        needs = f"never: {item['never']}" if item["never"] else ", ".join(item["needs"]) or "nothing"
-        print(f"{item['name']}  [{item['plugin']}, split {item['split']}]  needs: {needs}")
+        needs = f"needs {', '.join(item['needs']) or 'nothing'}"
+        about = f"not of a model of your own: {item['never']}" if item["never"] else item["absent"] or needs
+        print(f"{item['name']}  [{item['plugin']}, split {item['split']}]  {about}")
 
 
 def measured(args: argparse.Namespace) -> None:
