@@ -43,7 +43,8 @@ def load_model(given: nn.Module | str | Path, weights: str = "final") -> OwnMode
     without arguments; or the folder of a finished run, `results/<tier>/models/<run>`, of which `weights`
     ("final", "ema", "best", "epoch:<n>") are taken.
 
-    An attribute `input_range` of the network, or of what returned it, is what it says it takes. Raises
+    An attribute `input_range` of the network, or of what returned it, is what it says it takes; a run takes
+    the range of its data. Raises
     ModelError, or StateError for a run that is not whole.
     """
     if isinstance(given, nn.Module):
@@ -140,11 +141,13 @@ def _of_run(folder: Path, weights: str) -> OwnModel:
         "weights_file_sha256": file_hash(layout.weights(folder.name, weights)),
         "trained_on": loaded.spec["dataset"]["name"],
     }  # fmt: skip
-    return _described(loaded.model, loaded.model, about)
+    data = loaded.spec["dataset"]
+    bounds = None if data["low"] is None or data["high"] is None else (data["low"], data["high"])
+    return _described(loaded.model, loaded.model, about, bounds)
 
 
-def _described(network: nn.Module, source: Any, about: dict[str, Any]) -> OwnModel:
-    said = getattr(network, "input_range", getattr(source, "input_range", None))
+def _described(network: nn.Module, source: Any, about: dict[str, Any], said: Any = None) -> OwnModel:
+    said = getattr(network, "input_range", getattr(source, "input_range", said))
     about = {
         **about,
         "class": type(network).__name__,

@@ -85,6 +85,7 @@ def test_a_run_is_measured_as_the_workflow_measures_it(tmp_path):
     content = measured(layout.run_folder(RUN), "pgd_linf", results=layout.results)
     assert content["measurements"]["ganz2022.pgd_linf"]["values"] == measure_run(spec, RUN, layout).values
     assert content["model"]["run"] == RUN
+    assert content["model"]["input_range"] == [0, 1], "known of every run, not to be guessed"
 
 
 def test_what_needs_finished_runs_takes_them_from_results_or_is_not_measured(tmp_path):
