@@ -57,6 +57,13 @@ class OwnInputs:
                 without[role] = str(error)
         return found, without
 
+    def _all_of(self, spec: dict[str, Any], run: str, kind: str) -> dict[str, Loaded]:
+        """Inputs of something that is an input itself: without an optional one it would be something else."""
+        found, without = self.of(spec, run, kind)
+        if without:
+            raise Missing("; ".join(without.values()))
+        return found
+
     def _one(self, given: dict[str, Any], run: str) -> Loaded:
         if "source" in given:
             path = self.loader.layout.source(given["source"], given["filename"])
@@ -97,7 +104,7 @@ class OwnInputs:
             if there:
                 self._fields[key] = load_field(self.results, name, self.loader.device, made.hash)
             else:
-                inputs, _ = self.of(made.spec, run, "fields")
+                inputs = self._all_of(made.spec, run, "fields")
                 shards = [
                     compute_shard(made.spec, k, self.loader, inputs) for k in range(made.spec["shards"])
                 ]
@@ -112,7 +119,7 @@ class OwnInputs:
             return load_result(layout, given["run"], name, given["hash"])
         if (name, run) not in self._taken:
             spec = self.catalogue.resolver.out.evaluations[run, name].spec
-            inputs, _ = self.of(spec, run, "evaluations")
+            inputs = self._all_of(spec, run, "evaluations")
             model = LoadedRun("own", self.model, {})
             found = take(spec, model, self.loader, inputs, deterministic=self.deterministic)
             self._taken[name, run] = LoadedResult(name, "own", found.values, found.arrays)

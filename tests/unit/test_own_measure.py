@@ -18,6 +18,7 @@ from pagrepro.layout import Layout
 from pagrepro.load import build_network
 from pagrepro.measuring import measure_run
 from pagrepro.own_choices import Catalogue
+from pagrepro.own_inputs import Missing, OwnInputs
 from pagrepro.own_model import ModelError
 from pagrepro.storage import save_tensors, write_json
 
@@ -121,6 +122,16 @@ def test_what_is_made_from_the_model_is_made_from_this_one(tmp_path, monkeypatch
     alone = measured(network(), "lanfredi2020.alignment")["measurements"]["lanfredi2020.alignment"]
     assert "alpha_dx" not in alone["values"]
     assert f"needs run {GENERATOR}" in alone["without"]["targets"]
+
+
+def test_a_field_is_not_made_without_one_of_its_inputs(monkeypatch):
+    """Without its pairs, a projection would silently be one to all classes."""
+    inputs = OwnInputs(catalogue(), network(), loader=None, results=None)
+    monkeypatch.setattr(inputs, "of", lambda *given: ({}, {"pairs": "no pairs"}))
+    catalogue().choices("digits")
+    name = f"{RUN.replace('vanilla', 'baseline')}_projection"
+    with pytest.raises(Missing, match="no pairs"):
+        inputs._field(name, "another run")
 
 
 def test_values_of_the_papers_own_runs_stand_beside(tmp_path):
