@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: install demo test test-slurm lint format generated dag
+.PHONY: install demo test test-browser test-slurm lint format generated dag
 
 install: $(BIN)/.installed
 
@@ -27,6 +27,10 @@ demo: install
 test: install
 	python -m pytest -q
 	$(MAKE) --no-print-directory lint
+
+# The page of results in a headless Chromium; ALLOW_INSTALL=1 installs Debian's where there is none (root).
+test-browser: install
+	python -m pytest -q tests/browser
 
 # A real Slurm on this machine, for the time of the tests. Needs root; ALLOW_INSTALL=1 installs Debian's packages.
 test-slurm: install

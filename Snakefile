@@ -41,6 +41,7 @@ rule all:
         FILES.all_artifacts(),
         "<results>/claims.csv",
         "<results>/report.zip",
+        "<results>/index.html",
 
 
 include: "workflow/rules/data.smk"
@@ -49,4 +50,5 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/artifacts.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/targets.smk"

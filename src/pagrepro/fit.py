@@ -6,21 +6,19 @@ state at any step computes what an uninterrupted one would have, bit by bit on t
 """
 
 import math
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pagrepro import distributed, schedule
+from pagrepro import distributed, epoch_line, schedule
 from pagrepro.determinism import seed_global, switches
 from pagrepro.ema import Ema
 from pagrepro.errors import Diverged
 from pagrepro.fit_options import DEFAULT_OPTIONS, REAL_PARTS, FitOptions, Parts, Stopped, stop_signals
-from pagrepro.history import Averages, history_line, log_line
+from pagrepro.history import Averages, history_line
 from pagrepro.inputs import diverged_inputs
 from pagrepro.layout import Layout
 from pagrepro.lock import Lock
@@ -148,7 +146,8 @@ class Loop:
         self._lap()
         for state.epoch in range(first, self.epochs):
             order = self.batches.order(state.epoch)
-            for position in tqdm(range(start, self.per_epoch), disable=not sys.stderr.isatty(), leave=False):
+            positions = range(start, self.per_epoch)
+            for position in epoch_line.bar(positions, self.name, state.epoch + 1, self.epochs, self.history):
                 metrics, count = self.step(order, position)
                 self.averages.add(metrics, count)
                 state.step += 1
@@ -194,7 +193,7 @@ class Loop:
             epoch, state.step, optimizer.param_groups[0]["lr"], self.averages, monitor, self.wall_s, peak
         )
         self.history.append(line)
-        print(log_line(line, self.epochs), flush=True)
+        print(epoch_line.log_line(line, self.epochs), flush=True)
         self.averages = Averages()
         self._lap()
         if epoch in self.spec["fit"]["keep_epochs"]:

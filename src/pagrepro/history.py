@@ -58,17 +58,3 @@ def history_line(
 def history_bytes(lines: list[dict[str, Any]]) -> bytes:
     """Content of `history.jsonl`; numbers that are not finite become null."""
     return "".join(json.dumps(finite_json(line), allow_nan=False) + "\n" for line in lines).encode()
-
-
-def log_line(line: dict[str, Any], epochs: int) -> str:
-    """One line of the log for one line of the history."""
-    parts = [f"epoch {line['epoch']}/{epochs}", f"step {line['steps']}", f"lr {line['lr']:.4g}"]
-    parts += [f"{name} {value:.5g}" for name, value in line["metrics"].items()]
-    parts += [
-        f"{monitor}.{name} {value:.5g}"
-        for monitor, values in line["monitor"].items()
-        for name, value in values.items()
-    ]
-    if line["images_per_s"]:
-        parts.append(f"{line['images_per_s']:.0f} images/s")
-    return "  ".join([*parts, f"{line['wall_s']:.1f} s"])

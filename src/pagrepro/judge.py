@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from pagrepro import expected, plugins, statistics
+from pagrepro.colours import VERDICTS as HTML
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 from pagrepro.results import Context, frame, groups_from_json
@@ -26,13 +27,6 @@ COLUMNS = (
 
 # Equally strong, distinguishable without red against green: blue, vermilion, yellow, grey.
 ANSI = {"confirmed": "34", "contradicted": "31", "inconclusive": "33", "not testable": "37"}
-HTML = {
-    "confirmed": "#0072b2",
-    "contradicted": "#d55e00",
-    "inconclusive": "#b58900",
-    "not testable": "#666666",
-}
-
 
 HTML_BEGIN, HTML_END = "<!-- claims -->", "<!-- end of claims -->"
 

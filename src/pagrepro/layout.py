@@ -69,3 +69,14 @@ class Layout:
 
     def claims(self) -> Path:
         return self.results / "claims.csv"
+
+    # --- the page in the browser
+    def page(self) -> Path:
+        return self.results / "index.html"
+
+    def page_points(self) -> Path:
+        return self.results / "page.csv"
+
+    def page_picture(self, run: str) -> Path:
+        """Images and gradient maps of one run."""
+        return self.results / "page" / f"{run}.png"

@@ -30,6 +30,7 @@ WITHOUT_REVISION = {
     "augment_options": "options, which a spec holds",
     "denoiser_options": "options, which a spec holds",
     "map_options": "options, which a spec holds",
+    "epoch_line": "text of logs",
     "download": "gets files whose hash is checked",
     "errors": "messages",
     "finished": "keeps and puts back files, byte by byte",

@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 try:
-    from pagrepro import argument, configuration, expand, pack, plugins, targets
+    from pagrepro import argument, configuration, expand, pack, page_plan, plugins, targets
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}. The workflow runs in the environment that `make install` builds: "

@@ -1,6 +1,7 @@
 """Run the demo tier and say what came of it: verdicts, time used against planned, where the report is."""
 
 import argparse
+import re
 import resource
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pagrepro.errors import UserError
 from pagrepro.judge import terminal_table
 
 
-def run(tier: str) -> tuple[float, float, bool]:
+def run(tier: str, planned_minutes: float) -> tuple[float, float, bool]:
     """(wall seconds, CPU seconds of Snakemake and its jobs, whether anything had to be done). Raises
     UserError when the workflow failed."""
     started = time.monotonic()
@@ -21,7 +22,7 @@ def run(tier: str) -> tuple[float, float, bool]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout or ():
             lines.append(line)
-            print(line, end="", flush=True)
+            print(timed(line, time.monotonic() - started, planned_minutes), end="", flush=True)
     if process.returncode:
         raise UserError(
             "the workflow failed; the logs of the failed jobs are shown above and lie in results/demo/logs"
@@ -29,6 +30,14 @@ def run(tier: str) -> tuple[float, float, bool]:
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     worked = not any("Nothing to be done" in line for line in lines)
     return time.monotonic() - started, spent.ru_utime + spent.ru_stime, worked
+
+
+def timed(line: str, seconds: float, planned_minutes: float) -> str:
+    """A line of Snakemake's; one that counts steps also tells the time so far, against the plan."""
+    found = re.match(r"\d+ of \d+ steps .*done$", line)
+    if not found:
+        return line
+    return f"{found[0]}, {seconds / 60:.1f} of {planned_minutes:g} planned minutes\n"
 
 
 def used_by_jobs(logs: Path, since: float = 0.0) -> dict[str, tuple[float, float]]:
@@ -53,13 +62,17 @@ def by_stage(jobs: dict[str, tuple[float, float]]) -> dict[str, float]:
 
 def main(tier: str) -> None:
     begun = time.time()
-    wall, spent, worked = run(tier)
     results = Path("results") / tier
     settings = configuration.check(
         configuration.Tier,
         configuration.read_yaml(Path(f"config/tiers/{tier}.yaml")),
         f"config/tiers/{tier}.yaml",
     )
+    print(
+        f"progress    python workflow/scripts/progress.py --tier {tier} --watch, in another terminal",
+        flush=True,
+    )
+    wall, spent, worked = run(tier, settings.planned_minutes)
     print(terminal_table(results / "claims.csv"))
     if not worked:
         print("\nEverything is up to date: nothing to do.")
@@ -77,6 +90,7 @@ def main(tier: str) -> None:
     print(f"memory      {max(peak for _, peak in jobs.values()):.0f} MB at most in one process")
     print(f"results     {results}/tables, {results}/figures, {results}/claims.csv")
     print(f"report      {results}/report.zip (open report.html inside)")
+    print(f"page        {results}/index.html (runs, gradient maps, claims; opens in a browser, offline)")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ WANTED = {
         "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "safetensors", "pydantic",
         "pyyaml", "tqdm", "pyautoattack", "foolbox", "pythae", "lpips", "diffusers", "timm",
     ),
-    "plots": ("snakemake", "pydantic", "pyyaml", "numpy", "scipy", "pandas", "matplotlib", "pillow"),
+    "plots": (
+        "snakemake", "pydantic", "pyyaml", "numpy", "scipy", "pandas", "matplotlib", "pillow", "plotly",
+    ),
 }  # fmt: skip
 
 PYTHON = "3.11"

@@ -8,11 +8,9 @@ from matplotlib.axes import Axes
 from pagrepro.errors import DataError
 from pagrepro.figures import _style as style
 from pagrepro.results import Context, Result
+from pagrepro.signed_maps import DIVERGING
 
 REVISION = 1
-
-# Purple and orange: told apart by colour-blind readers, white at 0.
-DIVERGING = "PuOr_r"
 
 
 def one(context: Context, group: str, evaluation: str, seed: int | None) -> tuple[Result | None, str]:

@@ -1,6 +1,5 @@
 """One look for all figures: sizes, and colours that colour-blind readers can tell apart."""
 
-import hashlib
 import textwrap
 
 import matplotlib
@@ -13,24 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from pagrepro import colours
+from pagrepro.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from pagrepro.results import Group
 
 REVISION = 1
 
-# Okabe and Ito (2008).
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7",
-)  # fmt: skip
-GREY = "#999999"
-
-# The same objective has the same colour in every figure; others get a colour from their name.
-COLOURS = {
-    "vanilla": BLACK, "baseline": BLACK, "natural": BLACK,
-    "one_image": ORANGE, "class_mean": SKY, "nearest_neighbour": GREEN, "nearest_neighbor": GREEN,
-    "adversarial_training": BLUE, "gradient_norm": VERMILION, "smoothing": PURPLE,
-    "randomized_smoothing": SKY, "alignment": GREEN, "alignment_penalty": GREEN, "penalty": GREEN,
-    "pgd": BLUE, "pgd-3": BLUE, "edge": GREEN, "fgsm_with_a_random_start": PURPLE,
-}  # fmt: skip
 CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW, GREY, "#5b3a1e")
 CLASS_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 
@@ -50,9 +37,7 @@ def figure(width: float, height: float) -> Figure:
 def colour(group: Group, label: str) -> str:
     """Colour of a group's objective (its label `method`, else `label`); stable for names not in the list."""
     method = group.runs[0].labels.get("method", label) if group.runs else label
-    palette = (ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE)
-    digest = hashlib.sha256(str(method).encode()).digest()[0]
-    return COLOURS.get(str(method).lower().replace(" ", "_"), palette[digest % len(palette)])
+    return colours.of_objective(str(method))
 
 
 def unavailable(axes: Axes, reason: str, wide: int = 36) -> None:
