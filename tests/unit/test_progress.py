@@ -1,5 +1,6 @@
 """Progress is read off sidecars and logs: what is done, what runs, how long the rest takes."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -84,6 +85,16 @@ def test_there_is_a_bar_on_a_terminal_only(monkeypatch):
     assert (shown.desc, shown.postfix) == ("run 4/10", epoch_line.read(epoch_line.log_line(LINE, 10)).text)
     assert list(shown) == [0, 1, 2]
     assert not epoch_line.bar(range(3), "run", 1, 10, []).postfix
+
+
+def test_the_demo_tells_the_time_after_snakemakes_steps():
+    path = Path(__file__).parents[2] / "workflow/scripts/demo.py"
+    spec = importlib.util.spec_from_file_location("script_demo", path)
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    told = demo.timed("3 of 132 steps (2%) done\n", 132.0, 15.0)
+    assert told == "3 of 132 steps (2%) done, 2.2 of 15 planned minutes\n"
+    assert demo.timed("rule train_pack_toy_0:\n", 132.0, 15.0) == "rule train_pack_toy_0:\n"
 
 
 # --- jobs
