@@ -113,14 +113,15 @@ def _results(
         if content is None:
             continue
         measure = evaluation.spec["measure"]
-        text = ", ".join(f"{key}: {value}" for key, value in measure.items() if key != "name")
+        options = ", ".join(f"{key}: {value}" for key, value in measure.items() if key != "name")
+        text = f"{measure['name']}: {options}" if options else measure["name"]
         yield (
             evaluation.name,
             {
                 "kind": measure["name"],
                 "status": content["status"],
                 "flags": content.get("flags", []),
-                "settings": settings.setdefault(f"{measure['name']}: {text}", len(settings)),
+                "settings": settings.setdefault(text, len(settings)),
                 "values": {name: value for name, value in content["values"].items() if value is not None},
                 "arrays": bool(content.get("arrays")),
             },

@@ -175,6 +175,7 @@ def test_results_say_how_they_were_measured(content):
     found = {run["results"]["edges"]["settings"] for run in content["runs"] if "edges" in run["results"]}
     (number,) = found
     assert content["settings"][number].startswith("edge_correlation: energy: blurred_root, ")
+    assert "accuracy" in content["settings"]  # it has no options
 
 
 def test_claims_know_their_runs_and_artifacts(expansion, layout, content, template):

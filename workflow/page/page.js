@@ -183,6 +183,8 @@ function choose(number) {
   chosen = number;
   drawRuns();
   drawDetails();
+  // The button that was pressed has been drawn anew.
+  if (document.activeElement === document.body) byId("points").querySelector("tr.chosen button")?.focus({ preventScroll: true });
 }
 
 function drawDetails() {

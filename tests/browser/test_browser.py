@@ -125,6 +125,7 @@ def choose(browser: Chrome, run: str) -> None:
     button = next(b for b in browser.find_elements(By.CSS_SELECTOR, "#points tbody button") if b.text == run)
     button.send_keys(Keys.ENTER)
     assert text(browser, "run-name") == run
+    assert browser.switch_to.active_element.text == run  # Tab goes on from there
 
 
 # --- filters and axes
