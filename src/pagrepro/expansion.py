@@ -37,12 +37,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one grid as artifacts and claims see them."""
+    """Runs of one grid as artifacts and claims see them. objective: what they were trained with, "" for
+    weights from outside and for tasks without one."""
 
     paper: str
     name: str
     dataset: str
     network: str
+    objective: str
     epochs: int
     runs: tuple[dict[str, Any], ...]
     not_testable: str | None
@@ -51,8 +53,8 @@ class Group:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "dataset": self.dataset, "network": self.network, "runs": list(self.runs),
-            "not_testable": self.not_testable, "missing": self.missing,
+            "dataset": self.dataset, "network": self.network, "objective": self.objective,
+            "runs": list(self.runs), "not_testable": self.not_testable, "missing": self.missing,
         }  # fmt: skip
 
 

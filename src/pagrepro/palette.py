@@ -12,6 +12,14 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 )  # fmt: skip
 BROWN, GREY, DARK_GREY = "#5b3a1e", "#999999", "#666666"
 
+# Equally strong, dark enough for white words, and never red against green.
+VERDICTS = {
+    "confirmed": BLUE,
+    "contradicted": VERMILION,
+    "inconclusive": "#8a6d00",
+    "not testable": DARK_GREY,
+}
+
 
 @dataclass(frozen=True)
 class Look:
@@ -21,12 +29,12 @@ class Look:
     marker: str
 
 
-# By the name of the objective's module, which is its name in a specification.
+# By the name of the objective's module, which is its name in a specification. Diamonds are published values.
 OBJECTIVES = {
     "cross_entropy": Look(BLACK, "o"),
     "adversarial_training": Look(BLUE, "^"),
     "gradient_norm": Look(VERMILION, "s"),
-    "cosine_alignment": Look(GREEN, "D"),
+    "cosine_alignment": Look(GREEN, "p"),
     "alignment_penalty": Look(PURPLE, "v"),
     "gaussian_noise": Look(SKY, "P"),
     "smoothness": Look(ORANGE, "X"),
