@@ -28,11 +28,11 @@ def numbers(place: str) -> list[str]:
 
 
 def artifacts(claim: dict[str, Any], declared: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
-    """Figures and tables of a claim: those that its place names; where it names none that there is, those that
-    show most of the (group, measurement) pairs it is judged by.
+    """Figures and tables of a claim: those that its place names; where it names none that there is, those
+    that show most of the (group, measurement) pairs it is judged by; none where no artifact shows any.
 
     claim: with `place` and `parts`; declared: contents of the paper's artifacts. Each found one has `kind`
-    ("figure" or "table"), `name` and `number`.
+    ("figure" or "table"), `name`, `number` and `title`.
     """
     declared = list(declared)
     named = [

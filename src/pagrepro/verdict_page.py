@@ -77,9 +77,12 @@ def _claims(paper: str, rows: pd.DataFrame, evidence: dict[str, dict[str, Any]])
 
 
 def _artifacts(paper: str, found: Sequence[dict[str, str]]) -> str:
-    return "<br>".join(
-        f'<a href="{artifact_link(paper, a["kind"], a["name"])}">{escape(a["number"])}</a>' for a in found
-    )
+    """Links by number; what is ours has no number of its own, and goes by its title."""
+    if not found:
+        return "no figure or table"
+    names = [a["number"] if a["number"][-1:].isdigit() else a["title"] for a in found]
+    links = [artifact_link(paper, a["kind"], a["name"]) for a in found]
+    return "<br>".join(f'<a href="{link}">{escape(name)}</a>' for name, link in zip(names, links))
 
 
 def artifact_link(paper: str, kind: str, name: str) -> str:
@@ -101,7 +104,7 @@ def _rule(rules: Sequence[dict[str, Any]]) -> str:
 
 
 def _results(results: Sequence[Sequence[str]]) -> str:
-    """How many runs, and on a click the paths of their measurements, which hold specification and versions."""
+    """How many runs, and on a click the paths of their measurements, which say specification and versions."""
     if not results:
         return "none"
     runs = len({run for run, _ in results})
