@@ -141,6 +141,7 @@ class Loop:
         return self.write_outputs(None)
 
     def run(self) -> None:
+        """All steps that are still to be done; saves state on the way. Raises what a step raises."""
         state = self.state
         first, start = divmod(state.step, self.per_epoch)
         self._lap()

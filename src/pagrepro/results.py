@@ -88,6 +88,7 @@ class Result:
 
     @property
     def diverged(self) -> bool:
+        """Whether the fit of its run diverged."""
         return self.status == "diverged"
 
     def value(self, name: str) -> float:
@@ -158,6 +159,7 @@ class Context:
 
     @property
     def tier(self) -> str:
+        """Name of the tier, for labels only."""
         return self.content["tier"]
 
     @property

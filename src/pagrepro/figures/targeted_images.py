@@ -18,6 +18,8 @@ NUMBERS = False
 
 
 class Row(Strict):
+    """A group, and how the figure calls it."""
+
     label: str
     group: str
 
