@@ -48,9 +48,10 @@ def artifacts(claim: dict[str, Any], declared: Iterable[dict[str, Any]]) -> list
             "kind": "table" if content.get("table") else "figure",
             "name": content["name"],
             "number": content["number"],
+            "title": content["title"],
         }
         for content in named
-    ]  # fmt: skip
+    ]
 
 
 def _pairs(parts: Iterable[dict[str, Any]]) -> Iterable[tuple[str, str]]:

@@ -111,9 +111,8 @@ def _reference(
     finite = values[np.isfinite(values)]
     if len(finite):
         name = f"{label}, {quantity.label}"
-        place = np.mean(axes.get_xlim()) if axes.has_data() else 0.5
-        axes.axhline(finite.mean(), color=look.colour, ls=curves.DASHES[order % 4], lw=1, zorder=0)
-        axes.plot(place, finite.mean(), color=look.colour, lw=1, label=name, **curves.line(look, order))
+        how = curves.line(look, order)
+        axes.axhline(finite.mean(), color=look.colour, lw=1, zorder=0, label=name, clip_on=False, **how)
     rows = [
         (label, quantity.label, r.run, r.seed, r.status, np.nan, value) for r, value in zip(results, values)
     ]

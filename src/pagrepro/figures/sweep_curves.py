@@ -9,12 +9,13 @@ with open diamonds. A column has the colour of its objective; what a curve shows
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from pydantic import Field
 
 from pagrepro import palette, regimes, sweeps
@@ -216,7 +217,7 @@ def _curve(
         at = {strength: place for strength, place in zip(here.sweep.strengths, here.x)}
         kept = np.isin(x, here.sweep.strengths)
         x, y = np.array([at[strength] for strength in x[kept]]), y[kept]
-    curves.published(published_axes or axes, x, y, here.colour, order=order)
+    curves.published(published_axes or axes, x, y, here.colour, PUBLISHED, order=order)
 
 
 def _axis(axes: Axes, here: _Drawn) -> None:
@@ -260,18 +261,19 @@ def _legend(figure: Figure, config: Config, drawn: list[_Drawn]) -> None:
     """What dashes and marks mean, in grey: colours are those of the objectives, which the titles name."""
     names = {"sensitivity": (config.on.label or "on", config.off.label or "off")}
     names["alignment"] = (config.accuracy.label or "accuracy", "alignment of gradients")
-    axes, there = figure.axes[0], any(here.sweep is not None for here in drawn)
     handles = []
-    for row in config.rows if there else ():
+    for row in config.rows if any(here.sweep is not None for here in drawn) else ():
         for label, look in zip(names[row], LOOKS, strict=True):
-            handles += axes.plot([], [], color=palette.DARK_GREY, ms=3.4, lw=1.2, label=label, **look)
-            handles[-1].set_markerfacecolor(palette.DARK_GREY if look is LOOKS[0] else "white")
+            face = palette.DARK_GREY if look is LOOKS[0] else "white"
+            handles.append(_key(label, lw=1.2, ms=3.4, mfc=face, **look))
     if any(here.column.published and here.sweep is not None for here in drawn):
-        handles += axes.plot(
-            [], [], color=palette.DARK_GREY, ls="none", marker="D", ms=4, mfc="white", label=PUBLISHED
-        )
+        handles.append(_key(PUBLISHED, ls="none", marker="D", ms=4, mfc="white"))
     if handles:
         figure.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
+def _key(label: str, **look: Any) -> Line2D:
+    return Line2D([], [], color=palette.DARK_GREY, label=label, **look)
 
 
 def _counts(config: Config, context: Context, drawn: list[_Drawn]) -> str:
