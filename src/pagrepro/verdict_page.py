@@ -1,6 +1,7 @@
 """The page of all verdicts: each claim with its figures and tables, its rule and its runs. Torch-free.
 
-The report shows the part between two comments on its first page, so that needs no style sheet of its own.
+The report shows the part between two comments on its first page, so that needs no style sheet of its own, and
+no line of it is long: docutils, which that page goes through, refuses lines of 10,000 characters.
 """
 
 import ast
@@ -25,6 +26,9 @@ COLOURS = {
 BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
 HEADS = ("claim", "verdict", "statement", "published", "measured", "seeds", "reason", "place", "shown in",
          "rule", "runs")  # fmt: skip
+
+# Comparisons of a cell that are shown at once.
+SHOWN = 3
 
 Evidence = dict[str, dict[str, dict[str, Any]]]
 
@@ -68,12 +72,21 @@ def _claims(paper: str, rows: pd.DataFrame, evidence: dict[str, dict[str, Any]])
     lines = [_line("th", HEADS)]
     for r in rows.itertuples():
         told = (r.statement, r.published, r.measured, r.n_seeds, r.reason, r.place)
-        # One line per comparison: a claim may be made of many.
-        cells = [escape(judge.text(value)).replace("; ", ";<br>") for value in told]
+        cells = [_comparisons(judge.text(value)) for value in told]
         mine = evidence.get(str(r.claim), {"artifacts": [], "rules": [], "results": []})
         more = (_artifacts(paper, mine["artifacts"]), _rule(mine["rules"]), _results(mine["results"]))
         lines.append(_line("td", (escape(str(r.claim)), _badge(r.verdict), *cells, *more)))
     return _table(lines)
+
+
+def _comparisons(words: str) -> str:
+    """One line per comparison; a claim may be made of many: of more than SHOWN the others open on a click."""
+    lines = [escape(part) for part in words.split("; ")]
+    more = lines[SHOWN:] if len(lines) > SHOWN + 1 else []
+    shown = ";<br>\n".join(lines[: len(lines) - len(more)])
+    if not more:
+        return shown
+    return f"{shown}<details><summary>{len(more)} more</summary>" + ";<br>\n".join(more) + "</details>"
 
 
 def _artifacts(paper: str, found: Sequence[dict[str, str]]) -> str:
@@ -82,7 +95,7 @@ def _artifacts(paper: str, found: Sequence[dict[str, str]]) -> str:
         return "no figure or table"
     names = [a["number"] if a["number"][-1:].isdigit() else a["title"] for a in found]
     links = [artifact_link(paper, a["kind"], a["name"]) for a in found]
-    return "<br>".join(f'<a href="{link}">{escape(name)}</a>' for name, link in zip(names, links))
+    return "<br>\n".join(f'<a href="{link}">{escape(name)}</a>' for name, link in zip(names, links))
 
 
 def artifact_link(paper: str, kind: str, name: str) -> str:
@@ -94,8 +107,9 @@ def _rule(rules: Sequence[dict[str, Any]]) -> str:
     """Each rule with its parameters, and on a click the parts that are judged by it."""
     found = []
     for rule in rules:
-        given = ", ".join(f"{key} = {value}" for key, value in rule["parameters"].items())
-        parts = "<br>".join(escape(part) for part in rule["parts"])
+        told = {key: value for key, value in rule["parameters"].items() if value not in (None, {}, [])}
+        given = ", ".join(f"{key} = {value}" for key, value in told.items())
+        parts = "<br>\n".join(escape(part) for part in rule["parts"])
         found.append(
             f'<a href="#rule-{escape(rule["name"])}">{escape(rule["name"])}</a>'
             f"<details><summary>{escape(given) or 'no parameters'}</summary>{parts}</details>"
@@ -108,7 +122,7 @@ def _results(results: Sequence[Sequence[str]]) -> str:
     if not results:
         return "none"
     runs = len({run for run, _ in results})
-    paths = "<br>".join(escape(f"evaluations/{run}/{name}.json") for run, name in results)
+    paths = "<br>\n".join(escape(f"evaluations/{run}/{name}.json") for run, name in results)
     count = f"{runs} run{'s' * (runs != 1)}"
     return f'<details><summary style="white-space:nowrap">{count}</summary><code>{paths}</code></details>'
 

@@ -1,6 +1,7 @@
 """What the documentation names exists, and what it shows works."""
 
 import ast
+import csv
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ from pagrepro import (
 from pagrepro.configuration import PAPER_KEYS, Paper
 from pagrepro.data import _chest_manifest
 from pagrepro.layout import Layout
+from pagrepro.statistics import VERDICTS
 from pagrepro.targets import Files, JobTable, alias
 
 ROOT = Path(__file__).parents[2]
@@ -450,6 +452,31 @@ def test_the_example_manifest_is_used_as_the_page_says(tmp_path):
 def test_a_mistake_in_an_example_would_be_noticed(tmp_path):
     with pytest.raises(configuration.ConfigError, match="batch"):
         expanded(example(tmp_path, "runs: {vanilla: {fit: {batch: 64}}}"))
+
+
+def test_verdicts_in_the_readme_are_those_of_the_committed_file():
+    with (ROOT / "docs/results/demo/claims.csv").open(encoding="utf-8", newline="") as file:
+        claims = list(csv.DictReader(file))
+    table = text("README.md").split("<!-- verdicts of docs/results/demo/claims.csv -->\n")[1].split("\n\n")[0]
+    head, _, *rows = [
+        [cell.strip("` ") for cell in line.strip("|").split("|")] for line in table.splitlines()
+    ]
+    assert head == ["paper", *VERDICTS, "claims"]
+    expected = []
+    for paper in (*PAPERS, "all"):
+        mine = [claim["verdict"] for claim in claims if paper in (claim["paper"], "all")]
+        expected.append([paper, *(str(mine.count(word)) for word in VERDICTS), str(len(mine))])
+    assert sorted(rows) == sorted(expected)
+    declared = {(paper, claim) for paper in PAPERS for claim in configuration.read_yaml(
+        ROOT / f"config/papers/{paper}.yaml")["claims"]}  # fmt: skip
+    assert {(claim["paper"], claim["claim"]) for claim in claims} == declared
+
+
+def test_pictures_are_small_and_all_are_shown():
+    files = sorted((ROOT / "docs/images").iterdir())
+    assert sum(file.stat().st_size for file in files) < 600_000
+    shown = re.findall(r"\]\((docs/images/\S+)\)", text("README.md"))
+    assert sorted(shown) == [str(file.relative_to(ROOT)) for file in files]
 
 
 # --- docs/adding.md ----------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from pagrepro import judge, verdict_page
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 from pagrepro.spec import canonical_json
-from pagrepro.statistics import VERDICTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,7 +115,7 @@ EVIDENCE = {
 
 
 def row_of(page, claim):
-    return next(line for line in page.splitlines() if f">{claim}</td>" in line)
+    return next(row for row in page.split("<tr>") if f">{claim}</td>" in row)
 
 
 def test_page_shows_all_verdicts_alike_and_escapes(table):
@@ -148,10 +147,19 @@ def test_every_claim_links_to_its_figures_its_rule_and_its_runs(table):
     assert "lies above (or below) a threshold" in page
 
 
+def test_no_line_is_too_long_for_docutils(table):
+    many = [[f"a_run_with_quite_a_long_name_s{seed}", "eps50_linf"] for seed in range(500)]
+    entry = EVIDENCE["a2000"]["C1"]
+    rules = [{**entry["rules"][0], "parts": [f"comparison number {n}" for n in range(500)]}]
+    page = verdict_page.page(table, {"a2000": {"C1": {**entry, "results": many, "rules": rules}}})
+    assert len(page) > 40_000
+    assert max(map(len, page.splitlines())) < 5_000
+
+
 def test_counts_of_every_paper_and_of_all(table):
     other = table.assign(paper="b2001")
     page = verdict_page.page(pd.concat([table, other]), {})
-    lines = [line for line in page.splitlines() if "</td>" in line][:3]
+    lines = [row for row in page.split("<tr>") if "</td>" in row][:3]
     assert [line.count("white-space:nowrap") for line in lines] == [4, 4, 4]
     counts = [re.findall(r">(\d+)<", line) for line in lines]
     assert counts == [["2", "1", "1", "1", "5"]] * 2 + [["4", "2", "2", "2", "10"]]

@@ -90,8 +90,9 @@ def _panel(axes: Axes, config: Config, context: Context, row: Row, method: str) 
     x, y = _distances(config, predicted, attacked)
     summary = _summary(x, y)
     _scatter(axes, x, y, style.look(context.group(group)).colour)
-    words = f"error {summary['median_error']:.2f}, Spearman {summary['spearman']:.2f}"
-    words += f",\n{summary['failures']} failed (ticks)" if summary["failures"] else ""
+    words = f"error {summary['median_error']:.2f}"
+    words += f", {summary['failures']} failed (ticks)" if summary["failures"] else ""
+    words += f"\nSpearman {summary['spearman']:.2f}"
     axes.set_title(words, fontsize=style.SMALL)
     about = {"data": row.label, "method": method, "run": attacked.run, "seed": attacked.seed}
     points = {"example": np.arange(len(x)), "predicted": x, "found": y}
