@@ -23,6 +23,7 @@ from pagrepro.artifact import FigureResult
 from pagrepro.figure_options import Published
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _pictures as pictures
+from pagrepro.figures import _regimes as shading
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
 from pagrepro.palette import Look
@@ -75,7 +76,6 @@ QUANTITIES = ("on", "off", "accuracy", "alignment")
 LOOKS = ({"ls": "-", "marker": "o"}, {"ls": "--", "marker": "s"})
 ACROSS = 2
 PUBLISHED = "published (read off)"
-SHADES = {regimes.WEAK: "#f2f2f2", regimes.ALIGNED: "#fff3c4", regimes.EXCESSIVE: "#e3e3e3"}
 FRAME = [
     "objective", "run", "seed", "status", "strength", "on", "off", "accuracy", "alignment", "measure",
     "regime",
@@ -115,7 +115,7 @@ def draw(config: Config, context: Context) -> FigureResult:
         for axes, row in zip(line, config.rows, strict=True):
             _sensitivity(axes, config, here) if row == "sensitivity" else _alignment(axes, config, here)
             axes.set_xlabel(here.column.xlabel if axes is line[-1] and here.sweep is not None else "")
-        _name_regimes(line[0], here)
+        shading.name(line[0], here.found, here.x, here.logarithmic)
         title = pictures.titled(context, here.column.label, [here.column.group])
         line[0].set_title(title, pad=6 if here.found is None else 22)
     _legend(figure, config, drawn)
@@ -168,7 +168,7 @@ def _sensitivity(axes: Axes, config: Config, here: _Drawn) -> None:
     if not (here.has("on") or here.has("off")):
         style.unavailable(axes, here.reasons.get("on") or here.reasons.get("off") or "")
         return
-    _shade(axes, here)
+    shading.shade(axes, here.found, here.x, here.logarithmic)
     told = [here.column.published[name].y for name in ("on", "off") if name in here.column.published]
     ours = [here.sweep.values[name] for name in ("on", "off") if here.has(name)]
     pale = curves.axis_apart(axes, told, ours, PUBLISHED)
@@ -185,7 +185,7 @@ def _alignment(axes: Axes, config: Config, here: _Drawn) -> None:
     if not (here.has("accuracy") or here.has("alignment")):
         style.unavailable(axes, here.reasons.get("accuracy") or here.reasons.get("alignment") or "")
         return
-    _shade(axes, here)
+    shading.shade(axes, here.found, here.x, here.logarithmic)
     _curve(axes, here, "accuracy", config.accuracy.label or "accuracy", 0)
     _axis(axes, here)
     axes.set_ylim(0, 1.05)
@@ -226,35 +226,6 @@ def _axis(axes: Axes, here: _Drawn) -> None:
     else:
         names = [f"{strength:.3g}" for strength in here.sweep.strengths]
         axes.set_xticks(here.x, names, rotation=45 if len(names) > 6 else 0)
-
-
-def _stripes(here: _Drawn) -> list[tuple[str, float, float]]:
-    """(regime, left end, right end) on the axis."""
-    if here.found is None:
-        return []
-    ends = curves.edges(here.x, here.logarithmic)
-    return [(name, ends[first], ends[last + 1]) for name, first, last in here.found.pieces()]
-
-
-def _shade(axes: Axes, here: _Drawn) -> None:
-    for name, left, right in _stripes(here):
-        axes.axvspan(left, right, color=SHADES[name], lw=0, zorder=0)
-
-
-def _name_regimes(axes: Axes, here: _Drawn) -> None:
-    """The name of each regime once, above its longest stripe."""
-    axes.get_xlim()  # sets limits that are still to be found
-    longest: dict[str, tuple[float, float]] = {}
-    for name, left, right in _stripes(here):
-        a, b = axes.transData.transform([(left, 0), (right, 0)])[:, 0]
-        if b - a > longest.get(name, (0, 0))[0]:
-            longest[name] = (b - a, axes.transAxes.inverted().transform(((a + b) / 2, 0))[0])
-    for name, (_, middle) in longest.items():
-        # The narrow one above the others.
-        height = 1.11 if name == regimes.ALIGNED else 1.01
-        axes.text(
-            middle, height, name, transform=axes.transAxes, ha="center", va="bottom", fontsize=style.SMALL
-        )
 
 
 def _legend(figure: Figure, config: Config, drawn: list[_Drawn]) -> None:
