@@ -85,9 +85,11 @@ class Layout:
 
     # --- the page in the browser
     def page(self) -> Path:
+        """Everything of the tier, to browse."""
         return self.results / "index.html"
 
     def page_points(self) -> Path:
+        """The points that its plots show."""
         return self.results / "page.csv"
 
     def page_picture(self, run: str) -> Path:

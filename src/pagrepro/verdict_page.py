@@ -12,17 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from pagrepro import judge, plugins
+from pagrepro import judge, palette, plugins
 from pagrepro.statistics import VERDICTS
 
 REVISION = 1
 
-COLOURS = {
-    "confirmed": "#0072b2",
-    "contradicted": "#d55e00",
-    "inconclusive": "#8a6d00",
-    "not testable": "#666666",
-}
 BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
 HEADS = ("claim", "verdict", "statement", "published", "measured", "seeds", "reason", "place", "shown in",
          "rule", "runs")  # fmt: skip
@@ -52,7 +46,8 @@ def page(table: pd.DataFrame, evidence: Evidence) -> str:
 
 
 def _badge(verdict: str, text: str = "") -> str:
-    style = f"background:{COLOURS[verdict]};color:#fff;font-weight:bold;padding:.1em .5em;white-space:nowrap"
+    colour = palette.VERDICTS[verdict]
+    style = f"background:{colour};color:#fff;font-weight:bold;padding:.1em .5em;white-space:nowrap"
     return f'<span style="{style}">{escape(text or verdict)}</span>'
 
 

@@ -37,7 +37,8 @@ PAGES = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "results/README.md",
     "profiles/README.md", "docs/adding.md", "docs/architecture.md", "docs/claims.md",
     "docs/cost.md", "docs/deviations.md", "docs/export.md", "docs/fast-paths.md",
-    "docs/glossary.md", "docs/housekeeping.md", "docs/known-issues.md", "docs/measuring.md", "docs/performance.md",
+    "docs/glossary.md", "docs/housekeeping.md", "docs/known-issues.md", "docs/measuring.md",
+    "docs/performance.md",
     "docs/reproducibility.md", "docs/results.md", "docs/scaling.md", "docs/slurm.md",
 ]  # fmt: skip
 every_page = pytest.mark.parametrize("page", PAGES)

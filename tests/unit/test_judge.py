@@ -15,7 +15,7 @@ import pytest
 from docutils.core import publish_parts
 from made_up import group, put
 
-from pagrepro import judge, verdict_page
+from pagrepro import judge, palette, verdict_page
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 from pagrepro.spec import canonical_json
@@ -124,7 +124,7 @@ def test_page_shows_all_verdicts_alike_and_escapes(table):
     styles = {
         row_of(page, claim).split(f">{word}<")[0].rsplit("style=", 1)[1].replace(colour, "")
         for claim, word in zip(table["claim"], table["verdict"])
-        for colour in [verdict_page.COLOURS[word]]
+        for colour in [palette.VERDICTS[word]]
     }
     assert len(styles) == 1
     assert "src=" not in page
