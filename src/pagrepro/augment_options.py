@@ -19,6 +19,7 @@ class Augment(Strict):
 
     @property
     def active(self) -> bool:
+        """Whether anything is drawn at all."""
         return self.crop_padding > 0 or self.flip
 
 

@@ -78,6 +78,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
+        """Whether no difference counts."""
         return not any(d.counts for d in self.differences)
 
     def frame(self) -> pd.DataFrame:

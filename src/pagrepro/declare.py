@@ -29,11 +29,14 @@ class Declared(Generic[Template]):
     template: Template
 
     def error(self, key: str, found: object, allowed: str) -> ConfigError:
+        """The mistake at `key` of this declaration, with what was found and what is allowed."""
         return ConfigError(self.file, f"{self.where}.{key}", repr(found), allowed)
 
 
 @dataclass
 class Declarations:
+    """Everything that the configuration files declare, with grids expanded, before specs are resolved."""
+
     runs: dict[str, Declared[RunTemplate]] = field(default_factory=dict)
     fields: dict[str, Declared[FieldTemplate]] = field(default_factory=dict)
     # group "<paper>.<group>" -> [(run name, labels of the run in this group)]

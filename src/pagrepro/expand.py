@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pagrepro import configuration
+from pagrepro import claim_links, configuration
 from pagrepro.configuration import Configuration
 from pagrepro.declare import Declarations, declare
 from pagrepro.expansion import ArtifactPlan, ClaimsPlan, Expansion, Group
@@ -36,7 +36,7 @@ def expand_loaded(loaded: Configuration, root: Path = Path(".")) -> Expansion:
 def _group(full: str, declared: Declarations, measured: dict[str, list[str]], found: Expansion) -> Group:
     paper, name = full.split(".", 1)
     members, reasons, missing = [], [], {}
-    dataset, network, epochs = "", "", 0
+    dataset, network, objective, epochs = "", "", "", 0
     for run, labels in declared.groups[full]:
         real = found.aliases.get(run, run)
         if run in found.removed:
@@ -45,13 +45,14 @@ def _group(full: str, declared: Declarations, measured: dict[str, list[str]], fo
         spec = found.runs[real].spec
         dataset = found.catalogue.datasets[spec["dataset"]["name"]].label
         network = network_label(spec["task"])
+        objective = spec["task"].get("objective", {}).get("name", "")
         epochs = spec["fit"]["epochs"] if spec["fit"] else 0
         members.append({"run": real, "seed": labels["seed"], "labels": labels})
         for evaluation in measured.get(run, []):
             if f"{run}/{evaluation}" in found.removed:
                 missing[evaluation] = found.removed[f"{run}/{evaluation}"]
     nothing = None if members else (reasons[0] if reasons else "the tier asks for no run of this group")
-    return Group(paper, name, dataset, network, epochs, tuple(members), nothing, missing)
+    return Group(paper, name, dataset, network, objective, epochs, tuple(members), nothing, missing)
 
 
 def _artifacts(declared: Declarations, found: Expansion) -> None:
@@ -101,6 +102,7 @@ def _pairs(
 def _claims(paper: str, declared: Declarations, found: Expansion) -> ClaimsPlan:
     items = {name: item for (owner, name), item in declared.claims.items() if owner == paper}
     contents, groups, rules = [], {}, set()
+    drawn = [plan.content for (owner, _), plan in found.artifacts.items() if owner == paper]
     pairs: dict[tuple[str, str], None] = {}
     for name, item in items.items():
         parts = []
@@ -116,7 +118,9 @@ def _claims(paper: str, declared: Declarations, found: Expansion) -> ClaimsPlan:
                 selection["groups"] = [short_name(paper, group) for group in selection["groups"]]
             parts.append(content)
         statement = item.template.model_dump(mode="json", include={"statement", "place", "published"})
-        contents.append({"paper": paper, "claim": name, **statement, "parts": parts})
+        claim = {"paper": paper, "claim": name, **statement, "parts": parts}
+        claim["artifacts"] = claim_links.artifacts(claim, drawn)
+        contents.append(claim)
     content = {"tier": found.tier, "claims": contents, "groups": groups}
     return ClaimsPlan(paper, content, tuple(sorted(rules)), tuple(pairs))
 

@@ -8,6 +8,8 @@ from pagrepro.spec import Cost, DatasetsFile
 
 @dataclass(frozen=True)
 class Run:
+    """A fit or converted weights: its name, resolved specification with hash, and expected cost."""
+
     name: str
     spec: dict[str, Any]
     hash: str
@@ -16,6 +18,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Field:
+    """An array per image of a split, likewise."""
+
     name: str
     spec: dict[str, Any]
     hash: str
@@ -37,12 +41,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one grid as artifacts and claims see them."""
+    """Runs of one grid as artifacts and claims see them. objective: what they were trained with, "" for
+    weights from outside and for tasks without one."""
 
     paper: str
     name: str
     dataset: str
     network: str
+    objective: str
     epochs: int
     runs: tuple[dict[str, Any], ...]
     not_testable: str | None
@@ -50,9 +56,10 @@ class Group:
     missing: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
+        """What scripts are given of a group; `results.groups_from_json` reads it."""
         return {
-            "dataset": self.dataset, "network": self.network, "runs": list(self.runs),
-            "not_testable": self.not_testable, "missing": self.missing,
+            "dataset": self.dataset, "network": self.network, "objective": self.objective,
+            "runs": list(self.runs), "not_testable": self.not_testable, "missing": self.missing,
         }  # fmt: skip
 
 
@@ -69,6 +76,7 @@ class ArtifactPlan:
 
     @property
     def plugin(self) -> str:
+        """Name of the table or figure module that draws it."""
         return self.content[self.kind]["name"]
 
 

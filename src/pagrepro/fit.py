@@ -132,7 +132,7 @@ class Loop:
         for note in self.notes:
             print(f"WARNING: {self.name}: {note}", flush=True)
         try:
-            self.run()
+            self._steps()
         except Diverged as diverged:
             # The forward pass of the failed step has already moved batch statistics.
             if self.buffers:
@@ -140,7 +140,7 @@ class Loop:
             return self.write_outputs(diverged)
         return self.write_outputs(None)
 
-    def run(self) -> None:
+    def _steps(self) -> None:
         state = self.state
         first, start = divmod(state.step, self.per_epoch)
         self._lap()

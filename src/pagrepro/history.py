@@ -29,6 +29,7 @@ class Averages:
         self.examples += examples
 
     def means(self) -> dict[str, float]:
+        """Mean over examples of each metric, by its name."""
         return {name: float(value) / self.examples for name, value in self.sums.items()}
 
 

@@ -41,6 +41,7 @@ class ImageFiles:
 
     @staticmethod
     def is_floating_point() -> bool:
+        """As of a tensor: pixels are uint8."""
         return False
 
     def image(self, row: int) -> Any:
@@ -74,5 +75,6 @@ class ImageFiles:
 
     @classmethod
     def restored(cls, stored: Tensor) -> "ImageFiles":
+        """The inverse of what is stored: uint8 bytes (n,) of root, sizes and file names."""
         root, resize, crop, *names = stored.numpy().tobytes().decode().split("\n")
         return cls(Path(root), tuple(names), int(resize), int(crop))

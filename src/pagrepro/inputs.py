@@ -30,12 +30,14 @@ class Loader:
     _runs: dict[tuple[str, str], LoadedRun] = field(default_factory=dict)
 
     def dataset(self, spec: dict[str, Any]) -> Dataset:
+        """The data set of this specification, loaded once. Raises DataError."""
         key = canonical_json(spec)
         if key not in self._datasets:
             self._datasets[key] = load_dataset(spec, self.layout)
         return self._datasets[key]
 
     def run(self, name: str, weights: str, expected_hash: str | None) -> LoadedRun:
+        """The frozen network of a run, loaded once; raises DataError when its hash is another one."""
         if (name, weights) not in self._runs:
             self._runs[name, weights] = load_run(
                 self.layout, name, weights, self.device, expected_hash=expected_hash

@@ -5,14 +5,12 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pagrepro import expected, plugins, statistics
-from pagrepro.colours import VERDICTS as HTML
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 from pagrepro.results import Context, frame, groups_from_json
@@ -25,10 +23,8 @@ COLUMNS = (
     "place", "effect", "low", "high", "tests", "tier",
 )  # fmt: skip
 
-# Equally strong, distinguishable without red against green: blue, vermilion, yellow, grey.
+# Equally strong, and none is red against green: blue, red, yellow, white.
 ANSI = {"confirmed": "34", "contradicted": "31", "inconclusive": "33", "not testable": "37"}
-
-HTML_BEGIN, HTML_END = "<!-- claims -->", "<!-- end of claims -->"
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ def to_text(table: pd.DataFrame, colour: bool = False, width: int = 110) -> str:
     for r in table.itertuples():
         word = f"{r.verdict:<12}"
         word = f"\033[{ANSI[r.verdict]};1m{word}\033[0m" if colour else word
-        rest = f"{_text(r.statement)}  ({_text(r.measured) or _text(r.reason)})"
+        rest = f"{text(r.statement)}  ({text(r.measured) or text(r.reason)})"
         lines.append(f"{f'{r.paper} {r.claim}':<{name}}  {word}  {_short(rest, width - name - 16)}")
     return "\n".join([*lines, "", counts(table), *textwrap.wrap(chance(table), width)]) + "\n"
 
@@ -118,59 +114,10 @@ def terminal_table(path: Path, colour: bool | None = None) -> str:
     return to_text(pd.read_csv(path), sys.stdout.isatty() if colour is None else colour)
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A cell of a claims.csv as words: "" where it is empty."""
     return "" if value is None or value != value else str(value)
 
 
 def _short(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 20)] + "…"
-
-
-def to_html(table: pd.DataFrame, links: dict[str, list[str]] | None = None) -> str:
-    """A page of its own with every claim; `links`: paper -> paths of its figures and tables.
-
-    The part between the two comments is what the report shows on its first page; it needs no style sheet.
-    """
-    tiers = ", ".join(dict.fromkeys(table["tier"]))
-    body = [_summary_html(table), f"<p>{escape(chance(table))}</p>"]
-    for paper, rows in table.groupby("paper", sort=False):
-        body += [f"<h3>{escape(str(paper))}</h3>", _table_html(rows)]
-        files = (links or {}).get(str(paper), [])
-        if files:
-            body.append("<p>" + ", ".join(f'<a href="{escape(f)}">{escape(f)}</a>' for f in files) + "</p>")
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Claims</title>'
-        '<body style="font:14px/1.4 sans-serif;margin:2em;max-width:100em">'
-        f"<h1>Claims, tier {escape(tiers)}</h1>\n"
-        + HTML_BEGIN + "\n".join(body) + HTML_END + "</body></html>\n"
-    )  # fmt: skip
-
-
-def _badge(verdict: str, text: str = "") -> str:
-    style = f"background:{HTML[verdict]};color:#fff;font-weight:bold;padding:.1em .5em;white-space:nowrap"
-    return f'<span style="{style}">{escape(text or verdict)}</span>'
-
-
-def _summary_html(table: pd.DataFrame) -> str:
-    found = Counter(table["verdict"])
-    return "<p>" + " ".join(_badge(word, f"{found[word]} {word}") for word in VERDICTS) + "</p>"
-
-
-def _table_html(rows: pd.DataFrame) -> str:
-    heads = ("claim", "verdict", "statement", "published", "measured", "seeds", "reason", "place")
-    lines = [_line_html("th", heads)]
-    for r in rows.itertuples():
-        fields = (r.statement, r.published, r.measured, r.n_seeds, r.reason, r.place)
-        # One line per comparison: a claim may be made of many.
-        cells = [escape(_text(value)).replace("; ", ";<br>") for value in fields]
-        lines.append(_line_html("td", (escape(str(r.claim)), _badge(r.verdict), *cells)))
-    return '<table style="border-collapse:collapse">' + "\n".join(lines) + "</table>"
-
-
-def _line_html(tag: str, cells: Sequence[str]) -> str:
-    style = "border:1px solid #bbb;padding:.3em .6em;text-align:left;vertical-align:top"
-    wide = ";min-width:16em" if tag == "th" else ""
-    columns = [wide if cell in ("statement", "published", "measured", "reason") else "" for cell in cells]
-    return (
-        "<tr>" + "".join(f'<{tag} style="{style}{w}">{c}</{tag}>' for c, w in zip(cells, columns)) + "</tr>"
-    )

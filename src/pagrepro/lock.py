@@ -35,13 +35,13 @@ class NoLock:
     """No protection at all; only to show in a test what the protection is for."""
 
     def acquire(self) -> None:
-        pass
+        """Nothing to wait for."""
 
     def check(self) -> None:
-        pass
+        """Nothing to lose."""
 
     def release(self) -> None:
-        pass
+        """Nothing to give back."""
 
 
 @dataclass(frozen=True)

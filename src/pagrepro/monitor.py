@@ -88,6 +88,7 @@ class Monitors:
 
     @property
     def selects(self) -> bool:
+        """Whether one of them chooses the best weights."""
         return self.by_metric is not None or any(entry.get("select") for entry in self.entries)
 
     def take(

@@ -40,6 +40,7 @@ class Choice:
 
     @property
     def plugin(self) -> str:
+        """Name of the measurement's module."""
         return self.measure["name"]
 
     def answers_to(self, pattern: str) -> bool:

@@ -37,6 +37,7 @@ class Flag:
     message: str
 
     def as_json(self) -> dict[str, str]:
+        """As the file of results has it."""
         return {"name": self.name, "level": self.level, "message": self.message}
 
 

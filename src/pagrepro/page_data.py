@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pagrepro import colours, sidecars
+from pagrepro import palette, sidecars
 from pagrepro.expand import network_label
 from pagrepro.expansion import Evaluation, Expansion, Run
 from pagrepro.layout import Layout
@@ -39,9 +39,9 @@ def collect(expansion: Expansion, layout: Layout, images: dict[str, str]) -> dic
         "asked": len(expansion.runs),
         "papers": list(expansion.claims),
         "objectives": {
-            name: colours.of_objective(name) if kinds[name] else colours.GREY for name in sorted(kinds)
+            name: palette.of_objective(name).colour if kinds[name] else palette.GREY for name in sorted(kinds)
         },
-        "verdicts": colours.VERDICTS,
+        "verdicts": palette.VERDICTS,
         "settings": list(settings),
         "measurements": measurements,
         "start": _start(runs, measurements),

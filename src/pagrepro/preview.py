@@ -26,10 +26,12 @@ class FinishedLayout(Layout):
     runs_there: frozenset[str] = field(default_factory=frozenset)
 
     def result(self, run: str, evaluation: str) -> Path:
+        """Where a finished result is; a path without a file for any other."""
         path = super().result(run, evaluation)
         return path if (run, evaluation) in self.results_there else _nowhere(path)
 
     def history(self, run: str) -> Path:
+        """Where the history of a finished run is, likewise."""
         path = super().history(run)
         return path if run in self.runs_there else _nowhere(path)
 
@@ -74,6 +76,7 @@ class Drawn:
 
     @property
     def line(self) -> str:
+        """What is printed of it."""
         place = f"  {self.file}" if self.file else ""
         return f"{self.paper:<20} {self.name:<12} {self.state}{place}"
 

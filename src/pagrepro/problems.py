@@ -17,9 +17,11 @@ class Problem:
 
     @property
     def key(self) -> str:
+        """Dotted path of the key that is wrong."""
         return ".".join(self.path) or "(all of it)"
 
     def below(self, *prefix: str) -> "Problem":
+        """The same problem, seen from further up."""
         return replace(self, path=(*prefix, *self.path))
 
 

@@ -44,6 +44,7 @@ class State:
 
     @property
     def finished(self) -> bool:
+        """Whether all members of the job are done."""
         return len(self.done) == len(self.job.members)
 
 
@@ -57,10 +58,12 @@ class Progress:
 
     @property
     def running(self) -> list[State]:
+        """Jobs that have begun and are not finished."""
         return [state for state in self.jobs if state.begun and not state.finished]
 
     @property
     def complete(self) -> bool:
+        """Whether nothing of the tier is left to do."""
         return all(state.finished for state in self.jobs) and self.artifacts[0] == self.artifacts[1]
 
 

@@ -32,6 +32,7 @@ class Resolver:
         self._index_hash: dict[str, str] = {}
 
     def everything(self) -> Expansion:
+        """Every field, run and evaluation. Raises ConfigError for the first mistake."""
         for name in self.declared.fields:
             self._attempt("field", name)
         for name in self.declared.runs:

@@ -35,7 +35,8 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one grid; `dataset` and `network` are those really used.
+    """Runs of one grid; `dataset` and `network` are those really used, `objective` is the name of what they
+    were trained with ("": weights from outside, or a task without one).
 
     not_testable: why the group has no runs at this tier; missing: evaluation -> why it cannot be had.
     """
@@ -46,6 +47,7 @@ class Group:
     runs: tuple[Member, ...]
     not_testable: str | None = None
     missing: dict[str, str] = field(default_factory=dict)
+    objective: str = ""
 
     def reason(self, evaluation: str) -> str | None:
         """Why this group has no result of `evaluation`; None when it should have one."""
@@ -58,7 +60,7 @@ def groups_from_json(table: dict[str, dict[str, Any]]) -> dict[str, Group]:
         name: Group(
             name, given["dataset"], given["network"],
             tuple(Member(m["run"], m["seed"], m["labels"]) for m in given["runs"]),
-            given["not_testable"], given.get("missing", {}),
+            given["not_testable"], given.get("missing", {}), given.get("objective", ""),
         )
         for name, given in table.items()
     }  # fmt: skip
@@ -86,6 +88,7 @@ class Result:
 
     @property
     def diverged(self) -> bool:
+        """Whether the fit of its run diverged."""
         return self.status == "diverged"
 
     def value(self, name: str) -> float:
@@ -156,6 +159,7 @@ class Context:
 
     @property
     def tier(self) -> str:
+        """Name of the tier, for labels only."""
         return self.content["tier"]
 
     @property

@@ -44,6 +44,7 @@ class Step(Shape):
     milestones: dict[str, Number]
 
     def factor(self, done: float) -> float:
+        """Of the learning rate, when this share (0 to 1) of all steps is done."""
         passed = [(float(at), factor) for at, factor in self.milestones.items() if done >= float(at)]
         return max(passed)[1] if passed else 1.0
 
@@ -61,6 +62,7 @@ class Cosine(Shape):
     after_warmup: bool = True
 
     def factor(self, done: float) -> float:
+        """Of the learning rate, when this share (0 to 1) of all steps is done."""
         if done < self.warmup:
             return self.warmup_factor + (1 - self.warmup_factor) * done / self.warmup
         skipped = self.warmup if self.after_warmup else 0.0
@@ -75,6 +77,7 @@ class Linear(Shape):
     points: dict[str, Number] = Field(min_length=1)
 
     def factor(self, done: float) -> float:
+        """Of the learning rate, when this share (0 to 1) of all steps is done."""
         points = sorted((float(at), factor) for at, factor in self.points.items())
         if done <= points[0][0]:
             return points[0][1]

@@ -81,6 +81,8 @@ class DatasetEntry(Strict):
 
 
 class DatasetsFile(Strict):
+    """`config/datasets.yaml`: files from outside, and data sets made from them."""
+
     sources: dict[Name, Source]
     datasets: dict[Name, DatasetEntry]
 
@@ -179,6 +181,8 @@ class RunTemplate(Strict):
 
 
 class FieldTemplate(Strict):
+    """A field as a paper file declares it; names may hold keys of its grid."""
+
     name: Name
     field: plugin("fields")  # type: ignore[valid-type]
     dataset: str
@@ -224,6 +228,8 @@ class Artifact(Strict):
 
 
 class Selection(Strict):
+    """What a role of a claim is: one value of a measurement, of all runs of these groups."""
+
     groups: tuple[str, ...]
     evaluation: str
     value: str
@@ -238,6 +244,8 @@ class OnlyOn(Strict):
 
 
 class ClaimPart(Strict):
+    """One statement that a rule judges; only_on: data, network and epochs that an absolute value needs."""
+
     label: str
     rule: plugin("claims")  # type: ignore[valid-type]
     select: dict[Key, Selection]

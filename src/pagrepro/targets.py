@@ -34,6 +34,7 @@ class JobTable:
             self._found[_kind(job), job.owner + self.tail(job)] = job
 
     def packs(self, stage: str) -> list[Job]:
+        """Jobs of this stage that hold several members in one process."""
         return self._packs.get(stage, [])
 
     def shapes(self, kind: str) -> dict[tuple[str, ...], dict[str, Job]]:
@@ -111,9 +112,11 @@ class Files:
         return str(self.layout.source(name, self.expansion.catalogue.sources[name].filename))
 
     def of_dataset(self, name: str) -> list[str]:
+        """Files from outside that a data set is made from."""
         return [self.source(source) for source in self._entry(name).sources.values()]
 
     def dataset_json(self, name: str) -> str:
+        """Specification of a data set, for its script."""
         return canonical_json(self._dataset_spec(name))
 
     def _dataset_spec(self, name: str) -> dict[str, Any]:
@@ -125,6 +128,7 @@ class Files:
         return next(x.spec["dataset"] for x in everything if x.spec["dataset"]["name"] == name)
 
     def dataset_files_json(self, name: str) -> str:
+        """Role -> file from outside, for its script."""
         entry = self._entry(name)
         return canonical_json({role: self.source(source) for role, source in entry.sources.items()})
 
@@ -136,11 +140,13 @@ class Files:
         return [str(path) for path in (*weights, self.layout.run_json(run), self.layout.history(run))]
 
     def field_outputs(self, field: str, shape: tuple[str, ...]) -> list[str]:
+        """Files of a field; `shape` says how many shards."""
         shards = int(shape[0].removeprefix("shards="))
         paths = [self.layout.field_shard(field, number) for number in range(shards)]
         return [str(path) for path in (*paths, self.layout.field_json(field))]
 
     def evaluation_outputs(self, run: str, name: str, spec: dict[str, Any]) -> list[str]:
+        """Files of a measurement; `run` may be a wildcard."""
         has_arrays = plugins.constant("evaluations", spec["measure"]["name"], "ARRAYS", True)
         arrays = [self.layout.arrays(run, name)] if has_arrays else []
         return [str(path) for path in (self.layout.result(run, name), *arrays)]
@@ -150,6 +156,7 @@ class Files:
         return [path for m in job.members for path in self.evaluation_outputs("{run}", m.name, m.spec)]
 
     def outputs(self, job: Job) -> list[str]:
+        """Every file that a job writes."""
         return [path for member in job.members for path in self._member_outputs(member)]
 
     def _member_outputs(self, member: Run | Field | Evaluation) -> list[str]:
@@ -210,11 +217,13 @@ class Files:
         return [str(self.layout.result(run, name)) for run, name in pairs]
 
     def of_artifact(self, paper: str, name: str) -> list[str]:
+        """Results and histories that a table or figure reads."""
         artifact = self.expansion.artifacts[paper, name]
         histories = [str(self.layout.history(run)) for run in artifact.histories]
         return self.results(artifact.results) + histories
 
     def all_artifacts(self, paper: str | None = None, kind: str | None = None) -> list[str]:
+        """Main files of all tables and figures, or of one paper or kind."""
         return [
             self.artifact(a.paper, a.name)
             for a in self.expansion.artifacts.values()
@@ -222,6 +231,7 @@ class Files:
         ]
 
     def artifact(self, paper: str, name: str) -> str:
+        """Main file of a table (.csv) or figure (.png)."""
         kind = self.expansion.artifacts[paper, name].kind
         return str(getattr(self.layout, kind)(paper, name))
 

@@ -45,10 +45,12 @@ class TrainingData:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of one input, without the batch."""
         return tuple(self.x.shape[1:])
 
     @property
     def fields(self) -> dict[str, FieldReader]:
+        """Readers of the inputs that are fields, by role."""
         return {role: value.read for role, value in self.inputs.items() if isinstance(value, LoadedField)}
 
 

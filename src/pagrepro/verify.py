@@ -39,6 +39,7 @@ class Verified:
     status: str = ""
 
     def count(self, what: str) -> None:
+        """One more check of this kind has been made."""
         self.checks[what] = self.checks.get(what, 0) + 1
 
 

@@ -1,6 +1,7 @@
 """What the documentation names exists, and what it shows works."""
 
 import ast
+import csv
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ from pagrepro import (
 from pagrepro.configuration import PAPER_KEYS, Paper
 from pagrepro.data import _chest_manifest
 from pagrepro.layout import Layout
+from pagrepro.statistics import VERDICTS
 from pagrepro.targets import Files, JobTable, alias
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +37,13 @@ PAGES = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "results/README.md",
     "profiles/README.md", "docs/adding.md", "docs/architecture.md", "docs/claims.md",
     "docs/cost.md", "docs/deviations.md", "docs/export.md", "docs/fast-paths.md",
-    "docs/housekeeping.md", "docs/known-issues.md", "docs/measuring.md", "docs/performance.md",
+    "docs/glossary.md", "docs/housekeeping.md", "docs/known-issues.md", "docs/measuring.md",
+    "docs/performance.md",
     "docs/reproducibility.md", "docs/results.md", "docs/scaling.md", "docs/slurm.md",
 ]  # fmt: skip
 every_page = pytest.mark.parametrize("page", PAGES)
-EXAMPLE = "input_gradient_penalty"
+# What the worked example of docs/adding.md adds.
+EXAMPLE = re.compile("input_gradient_(penalty|size)|seed_strip|drucker1992|tutorial")
 DEVIATIONS = "docs/deviations.md"
 
 # Paper -> number of the ambiguities A1, A2, ... that were found in it.
@@ -109,7 +113,7 @@ def test_paths_exist(page):
     for span in code(page):
         for path in re.findall(rf"(?<![\w/.<>-])((?:{tops})/[\w./*<>{{}},-]*)", span):
             # The worked example is written to a copy of the package, below.
-            if not re.search(r"[<>{}*]", path) and EXAMPLE not in path:
+            if not re.search(r"[<>{}*]", path) and not EXAMPLE.search(path):
                 assert (ROOT / path.rstrip(".,")).exists(), f"{page}: {path}"
 
 
@@ -451,7 +455,34 @@ def test_a_mistake_in_an_example_would_be_noticed(tmp_path):
         expanded(example(tmp_path, "runs: {vanilla: {fit: {batch: 64}}}"))
 
 
+def test_verdicts_in_the_readme_are_those_of_the_committed_file():
+    with (ROOT / "docs/results/demo/claims.csv").open(encoding="utf-8", newline="") as file:
+        claims = list(csv.DictReader(file))
+    table = text("README.md").split("<!-- verdicts of docs/results/demo/claims.csv -->\n")[1].split("\n\n")[0]
+    head, _, *rows = [
+        [cell.strip("` ") for cell in line.strip("|").split("|")] for line in table.splitlines()
+    ]
+    assert head == ["paper", *VERDICTS, "claims"]
+    expected = []
+    for paper in (*PAPERS, "all"):
+        mine = [claim["verdict"] for claim in claims if paper in (claim["paper"], "all")]
+        expected.append([paper, *(str(mine.count(word)) for word in VERDICTS), str(len(mine))])
+    assert sorted(rows) == sorted(expected)
+    declared = {(paper, claim) for paper in PAPERS for claim in configuration.read_yaml(
+        ROOT / f"config/papers/{paper}.yaml")["claims"]}  # fmt: skip
+    assert {(claim["paper"], claim["claim"]) for claim in claims} == declared
+
+
+def test_pictures_are_small_and_all_are_shown():
+    files = sorted((ROOT / "docs/images").iterdir())
+    assert sum(file.stat().st_size for file in files) < 600_000
+    shown = re.findall(r"\]\((docs/images/\S+)\)", text("README.md"))
+    assert sorted(shown) == [str(file.relative_to(ROOT)) for file in files]
+
+
 # --- docs/adding.md ----------------------------------------------------------------------------------
+
+FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text("docs/adding.md"), re.DOTALL))
 
 ONE_STEP = """
 import sys
@@ -460,51 +491,30 @@ from pathlib import Path
 sys.path[:0] = ["src", "tests/unit"]
 import fingerprints
 import pytest
-from tiny import Tiny
 
-from pagrepro import configuration, expand, pack, plugins
-from pagrepro.fit import fit
-from pagrepro.layout import Layout
+from pagrepro import plugins
 
 assert plugins.PACKAGE == Path("src/pagrepro").resolve(), plugins.PACKAGE
-name = "input_gradient_penalty"
-
-# The run in the documentation expands, and is measured.
-settings = configuration.read_yaml(Path("example/config/config.yaml")) | {"tier": "tiny"}
-found = expand.expand(settings, Path("example"))
-runs = [member["run"] for member in found.groups["example2000.penalty"].runs]
-assert runs == [f"digits_rn18w8_{name}_l0.5_s{seed}" for seed in (0, 1)], runs
-assert all((run, "clean") in found.evaluations for run in runs)
-
-# Fitted for one step.
-tiny = Tiny()
-tiny.paper["runs"]["plain"]["task"]["objective"] = {"name": name, "weight": 0.5}
-tiny.paper["runs"]["plain"]["fit"] = {"epochs": 1, "batch_size": 240}
-run = tiny.expand(Path("tiny")).runs["line_plain_s0"]
-revisions = pack.revisions_of("train", run.spec)
-assert revisions[f"objectives.{name}"] == 1
-record = fit(run.spec, run.name, Layout(Path("results"), Path("resources")), revisions)
-assert (record["status"], record["steps"]) == ("complete", 1), record
-assert record["metrics"]["penalty"] > 0
-
-cases = fingerprints.compute(f"objectives.{name}")
-assert cases["weighted"][2] > 0
+assert fingerprints.compute("objectives.input_gradient_penalty")["weighted"][2] > 0
+assert fingerprints.compute("evaluations.input_gradient_size")
 assert fingerprints.wanted() == set(fingerprints.FINGERPRINTS)
 tests = ["tests/unit/test_input_gradient_penalty.py", "tests/unit/test_plugins_contract.py"]
-raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", name, *tests]))
+chosen = "input_gradient_penalty or input_gradient_size or seed_strip"
+raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", chosen, *tests]))
 """
 
 
-def write_objective(root: Path) -> None:
+def write_example(root: Path) -> None:
     """A copy of the package and its unit tests, with the blocks of the worked example where it says."""
     shutil.copytree(plugins.PACKAGE, root / "src/pagrepro", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(Path(__file__).parent, root / "tests/unit", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "tests/fingerprints.json", root / "tests")
     shutil.copytree(ROOT / "config", root / "config")
     shutil.copy(ROOT / "pyproject.toml", root)
-    (objective,), (unit,) = blocks("docs/adding.md", "objective"), blocks("docs/adding.md", "unit")
-    (root / "src/pagrepro/objectives/input_gradient_penalty.py").write_text(objective, encoding="utf-8")
+    (unit,) = blocks("docs/adding.md", "unit")
     (root / "tests/unit/test_input_gradient_penalty.py").write_text(unit, encoding="utf-8")
+    for name, content in FILES.items():
+        (root / name).write_text(content, encoding="utf-8")
     for mark, file, head in (
         ("fingerprint", "fingerprints.py", "FINGERPRINTS: dict[str, Callable[[], Cases]] = {\n"),
         ("required", "test_plugins_contract.py", "REQUIRED = {\n"),
@@ -515,10 +525,9 @@ def write_objective(root: Path) -> None:
         path.write_text(path.read_text().replace(head, head + lines), encoding="utf-8")
 
 
-def test_the_worked_example_works(tmp_path):
-    write_objective(tmp_path)
-    (block,) = blocks("docs/adding.md", "paper")
-    example(tmp_path / "example", block)
+# That the blocks lead to a figure and a verdict is tests/workflow/test_adding.py.
+def test_the_worked_example_passes_the_tests_of_plugins(tmp_path):
+    write_example(tmp_path)
     done = subprocess.run([sys.executable, "-c", ONE_STEP], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 10
@@ -526,9 +535,14 @@ def test_the_worked_example_works(tmp_path):
 
 
 def test_without_its_file_the_worked_example_is_refused(tmp_path):
-    (block,) = blocks("docs/adding.md", "paper")
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    for name, content in FILES.items():
+        if name.startswith("config/"):
+            (tmp_path / name).write_text(content, encoding="utf-8")
+    config = configuration.read_yaml(tmp_path / "config/config.yaml")
+    config |= {"papers": ["drucker1992"], "tier": "tutorial"}
     with pytest.raises(configuration.ConfigError, match=r"objective\.name\n.*input_gradient_penalty"):
-        expanded(example(tmp_path, block))
+        expand.expand(config, tmp_path)
 
 
 def test_every_kind_and_constant_is_in_the_table():

@@ -1,6 +1,7 @@
 """Figures: drawn from made-up results, numbers checked, gaps visible."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from made_up import context, group, put
 from matplotlib.image import imread
 
-from pagrepro import artifact, plugins
+from pagrepro import artifact, palette, plugins
 from pagrepro.errors import DataError
 from pagrepro.figures import _style as style
 from pagrepro.results import groups_from_json
@@ -145,14 +146,23 @@ def test_schematic_needs_no_results_and_is_the_same_every_time(tmp_path):
 
 def test_same_objective_same_colour():
     groups = groups_from_json(
-        {"a": group("a_s0", labels={"method": "one_image"}), "b": group("b_s0"), "c": group("c_s0")}
+        {
+            "a": group("a_s0", labels={"method": "one_image"}, objective="cosine_alignment"),
+            "b": group("b_s0", labels={"method": "another"}, objective="cosine_alignment"),
+            "c": group("c_s0"),
+        }
     )
-    assert style.colour(groups["a"], "anything") == style.colour(groups["b"], "One Image") == style.ORANGE
-    assert style.colour(groups["b"], "new method") == style.colour(groups["c"], "new method")
+    assert style.look(groups["a"]) == style.look(groups["b"]) == palette.OBJECTIVES["cosine_alignment"]
+    assert style.look(groups["c"]) == palette.OTHER
 
 
-def test_figures_that_plot_no_numbers_say_so():
-    """The workflow reads NUMBERS to know whether a CSV will be written."""
-    assert plugins.constant("figures", "schematic_direction", "NUMBERS", True) is False
-    assert plugins.constant("figures", "targeted_images", "NUMBERS", True) is False
-    assert plugins.constant("figures", "decision_regions", "NUMBERS", True) is True
+def test_figures_fit_a_page_and_their_print_can_be_read():
+    wide = style.figure(2 * style.PAGE, 4)
+    assert wide.get_size_inches().tolist() == [style.PAGE, 2]
+    assert style.figure(3, 2).get_size_inches().tolist() == [3, 2]
+    named = {name: size for name, size in style.SETTINGS.items() if name.endswith("size")}
+    assert min(named.values()) >= style.SMALL >= 7
+    sizes = re.compile(r"\b(?:fontsize|labelsize)=(\d+(?:\.\d+)?)")
+    for path in (plugins.PACKAGE / "figures").glob("*.py"):
+        small = [size for size in sizes.findall(path.read_text(encoding="utf-8")) if float(size) < 7]
+        assert not small, f"{path.name}: print of {small} points"

@@ -1,9 +1,13 @@
 """From declared claims to claims.csv, the terminal, the page and the report's first page."""
 
+import json
+import re
 import runpy
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import jinja2
 import pandas as pd
@@ -11,11 +15,10 @@ import pytest
 from docutils.core import publish_parts
 from made_up import group, put
 
-from pagrepro import judge
+from pagrepro import judge, palette, verdict_page
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 from pagrepro.spec import canonical_json
-from pagrepro.statistics import VERDICTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,21 +100,75 @@ def test_terminal_shows_all_verdicts_and_colours_only_when_asked(table):
     assert all(f"\033[{code};1m" in coloured for code in judge.ANSI.values())
 
 
+EVIDENCE = {
+    "a2000": {
+        "C1": {
+            "artifacts": [
+                {"kind": "figure", "name": "figure3", "number": "Figure 3", "title": "Curves"},
+                {"kind": "table", "name": "table_ours", "number": "Table (ours)", "title": "Two <sides>"},
+            ],
+            "rules": [{"name": "difference", "parameters": {"above": 0.1}, "parts": ["above 0.1"]}],
+            "results": [["high_s0", "pgd"], ["high_s1", "pgd"], ["low_s0", "pgd"]],
+        }
+    }
+}
+
+
+def row_of(page, claim):
+    return next(row for row in page.split("<tr>") if f">{claim}</td>" in row)
+
+
 def test_page_shows_all_verdicts_alike_and_escapes(table):
-    page = judge.to_html(table, {"a2000": ["figures/a2000/figure3.png"]})
+    page = verdict_page.page(table, EVIDENCE)
     assert "Statement &lt;C1&gt;" in page
-    assert '<a href="figures/a2000/figure3.png">' in page
     styles = {
-        page.split(f">{word}<")[0].rsplit("style=", 1)[1].replace(judge.HTML[word], "") for word in VERDICTS
+        row_of(page, claim).split(f">{word}<")[0].rsplit("style=", 1)[1].replace(colour, "")
+        for claim, word in zip(table["claim"], table["verdict"])
+        for colour in [palette.VERDICTS[word]]
     }
     assert len(styles) == 1
     assert "src=" not in page
+    assert "http" not in page
+
+
+def test_every_claim_links_to_its_figures_its_rule_and_its_runs(table):
+    page = verdict_page.page(table, EVIDENCE)
+    first, second = row_of(page, "C1"), row_of(page, "C2")
+    assert '<a href="figures/a2000/figure3.png">Figure 3</a>' in first
+    # What is ours has no number.
+    assert '<a href="tables/a2000/table_ours.csv">Two &lt;sides&gt;</a>' in first
+    assert '<a href="#rule-difference">difference</a>' in first
+    assert "above = 0.1" in first
+    assert "3 runs" in first
+    assert "evaluations/high_s1/pgd.json" in first
+    assert "no figure or table" in second
+    assert '<dt id="rule-difference">' in page
+    assert "src/pagrepro/claims/difference.py" in page
+    assert "lies above (or below) a threshold" in page
+
+
+def test_no_line_is_too_long_for_docutils(table):
+    many = [[f"a_run_with_quite_a_long_name_s{seed}", "eps50_linf"] for seed in range(500)]
+    entry = EVIDENCE["a2000"]["C1"]
+    rules = [{**entry["rules"][0], "parts": [f"comparison number {n}" for n in range(500)]}]
+    page = verdict_page.page(table, {"a2000": {"C1": {**entry, "results": many, "rules": rules}}})
+    assert len(page) > 40_000
+    assert max(map(len, page.splitlines())) < 5_000
+
+
+def test_counts_of_every_paper_and_of_all(table):
+    other = table.assign(paper="b2001")
+    page = verdict_page.page(pd.concat([table, other]), {})
+    lines = [row for row in page.split("<tr>") if "</td>" in row][:3]
+    assert [line.count("white-space:nowrap") for line in lines] == [4, 4, 4]
+    counts = [re.findall(r">(\d+)<", line) for line in lines]
+    assert counts == [["2", "1", "1", "1", "5"]] * 2 + [["4", "2", "2", "2", "10"]]
 
 
 def test_no_claims_at_all():
     empty = judge.to_frame([])
     assert "0 confirmed, 0 contradicted, 0 inconclusive, 0 not testable" in judge.to_text(empty)
-    assert "Of 0 judged claims" in judge.to_html(empty)
+    assert "Of 0 judged claims" in verdict_page.page(empty, {})
 
 
 def run(monkeypatch, script, *arguments):
@@ -120,14 +177,19 @@ def run(monkeypatch, script, *arguments):
     runpy.run_path(str(ROOT / "workflow" / "scripts" / script), run_name="__main__")
 
 
+FIGURE = {"kind": "figure", "name": "figure3", "number": "Figure 3", "title": "Curves"}
+
+
 def test_scripts(declared, tmp_path, table, monkeypatch, capsys):
+    declared["claims"][0]["artifacts"] = [FIGURE]
     csv = tmp_path / "claims" / "a2000.csv"
     run(
         monkeypatch, "claims.py", "--claims", canonical_json(declared), "--results", tmp_path, "--output", csv
     )
-    figure = tmp_path / "figures" / "a2000" / "figure3.png"
+    evidence = csv.with_suffix(".json")
+    assert json.loads(evidence.read_text())["C1"]["artifacts"] == [FIGURE]
     run(monkeypatch, "verdicts.py", "--claims", csv, csv, "--csv", tmp_path / "claims.csv", "--html",
-        tmp_path / "claims.html", "--artifacts", figure)  # fmt: skip
+        tmp_path / "claims.html", "--evidence", evidence)  # fmt: skip
     shown = capsys.readouterr().out
     assert "4 confirmed, 2 contradicted, 2 inconclusive, 2 not testable" in shown
     assert "\033" not in shown
@@ -152,22 +214,38 @@ def test_script_error_is_a_message(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: expected JSON")
 
 
-def rendered(name, **names):
-    """As Snakemake does it: Jinja without loaders, then docutils."""
-    text = (ROOT / "workflow" / "report" / name).read_text(encoding="utf-8")
+def rendered(name, links="", **names):
+    """As Snakemake does it: Jinja without loaders, then docutils; links: what it adds below."""
+    text = (ROOT / "workflow" / "report" / name).read_text(encoding="utf-8") + links
     text = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(text).render(**names)
     settings = {"halt_level": 2, "report_level": 2}
     return publish_parts(text, writer="html", settings_overrides=settings)["html_body"]
 
 
+@dataclass(frozen=True, order=True)
+class Category:
+    name: str
+
+
 def test_first_page_of_the_report_has_the_verdicts(table, tmp_path):
-    page = tmp_path / "claims.html"
-    page.write_text(judge.to_html(table), encoding="utf-8")
-    files = [SimpleNamespace(target="claims.html", path=page)]
+    (tmp_path / "claims.html").write_text(verdict_page.page(table, EVIDENCE), encoding="utf-8")
+    files = [SimpleNamespace(target="claims.csv", path=tmp_path / "claims.csv")]
+    shown = [tmp_path / name for name in ("figures/a2000/figure3.png", "tables/a2000/table_ours.csv")]
+    results = {
+        Category(name): [SimpleNamespace(path=path)] for name, path in zip(("Figures", "Tables"), shown)
+    }
     snakemake = SimpleNamespace(config={"tier": "demo"})
-    shown = rendered("workflow.rst", files=files, categories={}, snakemake=snakemake)
-    assert all(f">{word}</span>" in shown for word in VERDICTS)
-    assert "Statement &lt;C3&gt;" in shown
+    categories = {Category("a2000"): results}
+    # Snakemake adds a target for each category.
+    links = "\n.. _a2000: javascript:app.showCategory('a2000')\n"
+    page = rendered("workflow.rst", links, files=files, categories=categories, snakemake=snakemake)
+    assert all(f">{word}</span>" in page for word in table["verdict"])
+    assert "Statement &lt;C3&gt;" in page
+    # Links open what the report holds: figures at once, tables by what is said of them.
+    assert f"resultPath:'{quote(str(shown[0]))}',content:'img'" in page
+    assert f"app.showResultInfo('{quote(str(shown[1]))}')" in page
+    assert 'href="figures/' not in page
+    assert 'href="tables/' not in page
     without = rendered("workflow.rst", files=[], categories={}, snakemake=snakemake)
     assert "not been judged yet" in without
 

@@ -10,12 +10,11 @@ from pydantic import ValidationError
 from test_run_figures import all_axes, shown
 from test_run_figures import texts as texts_of_axes
 
-from pagrepro import artifact, plugins
+from pagrepro import artifact, palette, plugins
 from pagrepro.errors import DataError
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _maps as maps
 from pagrepro.figures import _pictures as pictures
-from pagrepro.figures import _style as style
 from pagrepro.layout import Layout
 
 GONE = "no ImageNet; set `paths: {imagenet: /folder}`"
@@ -95,8 +94,8 @@ def test_histograms_pool_seeds_and_select_by_a_mask(tmp_path, norms):
     assert "(n = 16, 2 zero)" in seen
     assert "digits with cifar_resnet18 w8: AT (2 runs), GN (2 runs)" in seen
     assert f"GONE: not testable: {GONE}" in seen
-    outlines = [p for p in result.figure.axes[0].patches if p.get_label() == "AT"]
-    heights, ends, _ = outlines[0].get_data()
+    # Of every line its filling, then its outline.
+    heights, ends, _ = result.figure.axes[0].patches[1].get_data()
     assert (heights * np.diff(np.log10(ends))).sum() == pytest.approx(1)
 
 
@@ -407,9 +406,12 @@ def test_monitor_curves_by_labels(tmp_path, histories):
     figure = {"name": "monitor_curves", "lines": lines, "panels": [MONITOR]}
     result = draw(tmp_path, histories, figure)
     assert set(result.frame.query("line == 'relu'")["run"]) == {"gn_s1"}
-    # Two lines of one method have colours of their own.
-    colours = {to_hex(line.get_color()) for line in result.figure.axes[0].get_lines()}
-    assert colours == {style.BLUE, style.VERMILION}
+    # Two lines of one objective have one colour and mark; dash and filling tell them apart.
+    first, second = result.figure.axes[0].get_lines()
+    assert to_hex(first.get_color()) == to_hex(second.get_color()) == palette.OTHER.colour
+    assert first.get_marker() == second.get_marker() == palette.OTHER.marker
+    assert first.get_linestyle() != second.get_linestyle()
+    assert first.get_markerfacecolor() != second.get_markerfacecolor()
     lines[0]["where"] = {"activation": "silu"}
     with pytest.raises(DataError, match=r"no run of gn has the labels \{'activation': 'silu'\}"):
         draw(tmp_path, histories, figure)
@@ -462,12 +464,12 @@ def test_label_curves(tmp_path, weights):
     result = draw(tmp_path, weights, SWEEP)
     (axes,) = result.figure.axes
     seen = curves_of(axes)
-    assert seen["clean"][0] == pytest.approx([0.8, 1.4])
-    assert seen["clean"][1] == pytest.approx([82.5, 76.5])
-    assert seen["AutoAttack"][1] == pytest.approx([8, 14])
-    assert seen["clean (published)"][1] == pytest.approx(PUBLISHED["y"])
-    assert seen["clean, AT"][1] == pytest.approx([75, 75])
-    assert "AutoAttack, AT" not in seen
+    assert seen["GN, clean"][0] == pytest.approx([0.8, 1.4])
+    assert seen["GN, clean"][1] == pytest.approx([82.5, 76.5])
+    assert seen["GN, AutoAttack"][1] == pytest.approx([8, 14])
+    assert seen["published, clean"][1] == pytest.approx(PUBLISHED["y"])
+    assert seen["AT, clean"][1] == pytest.approx([75, 75])
+    assert "AT, AutoAttack" not in seen
     frame = result.frame
     assert frame.query("line == 'AT' and quantity == 'clean'")["value"].tolist() == pytest.approx([70, 80])
     assert frame.query("line == 'AT'")["strength"].isna().all()
@@ -556,11 +558,11 @@ def test_natural_maps_of_several_kinds_with_frames(tmp_path, natural):
     expected = seen_as(np.moveaxis(stored(tmp_path, "gn_s0", "class_gradients")[1], 0, -1))
     assert np.abs(seen[7] - expected).max() < 1.01
     frames = [axes.spines["left"] for axes in result.figure.axes]
-    assert [to_hex(f.get_edgecolor()) for f in frames[6:]] == [style.BLUE, style.VERMILION, style.BLUE]
+    assert [to_hex(f.get_edgecolor()) for f in frames[6:]] == [palette.BLUE, palette.VERMILION, palette.BLUE]
     # Neither images nor edges have a frame.
     assert not any(f.get_visible() for f in frames[:6])
     assert texts(result.figure).count("cifar_resnet18 w8") == 1
-    assert "blue frame" in texts(result.figure)
+    assert "dashed orange, it does not" in texts(result.figure)
 
 
 def test_natural_maps_of_other_images_get_a_row_of_images(tmp_path, natural):

@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from page_results import NASTY
 from PIL import Image
 
-from pagrepro import colours, page, page_data, page_maps, page_plan
+from pagrepro import page, page_data, page_maps, page_plan, palette
 from pagrepro.errors import DataError
 from pagrepro.layout import Layout
 
@@ -124,7 +124,7 @@ def test_every_run_has_what_the_configuration_says_of_it(content):
     assert run["sidecar"]["notes"] == [NASTY]
     assert run["image"] == f"page/{NOISY[2]}.png"
     assert run_of(content, "digits_bright_s0")["image"] is None
-    assert content["objectives"]["gaussian_noise"] == colours.SKY
+    assert content["objectives"]["gaussian_noise"] == palette.SKY
 
 
 def test_numbers_that_are_not_finite_are_no_points(content):

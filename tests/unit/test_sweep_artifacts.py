@@ -65,7 +65,7 @@ def test_both_rows_of_curves(tmp_path, groups):
     assert lines(upper)["off the manifold"][1].tolist() == pytest.approx(OFF[EVERY])
     assert lines(lower)["accuracy"][1].tolist() == pytest.approx(ACCURACY[EVERY])
     assert lines(right)["alignment of gradients"][1].tolist() == pytest.approx(ALIGNMENT[EVERY])
-    assert right.get_ylabel() == "cosine"
+    assert right.get_ylabel() == "cosine\n(dashed)"
     assert all(
         f"not testable: {GONE}" in axes.texts[0].get_text().replace("\n", " ") for axes in (gone, gone_too)
     )
@@ -100,7 +100,7 @@ def test_best_alignment_there_is(tmp_path, groups):
         put(tmp_path, run["run"], "lpips", {"lpips": 0.25}, {"lpips": np.ones(7)})
     groups["gn"]["missing"] = {}
     result = draw(tmp_path, groups, figure=SWEEP)
-    assert result.figure.axes[-1].get_ylabel() == "1 − LPIPS"
+    assert result.figure.axes[-1].get_ylabel() == "1 − LPIPS\n(dashed)"
     assert set(result.frame["alignment"]) == {0.25}
     groups["gn"]["missing"] = {"lpips": "no AlexNet", "similarity": "no denoiser"}
     neither = draw(tmp_path, groups, figure=SWEEP)
@@ -141,7 +141,7 @@ def test_lower_row_alone_over_categories(tmp_path, groups):
     assert result.frame["on"].isna().all()
     assert set(result.frame["regime"]) == {""}
     assert stripes(left) == []
-    assert right.get_ylabel() == "cosine"
+    assert right.get_ylabel() == "cosine\n(dashed)"
 
 
 def test_sensitivities_that_cannot_be_had(tmp_path, groups):
@@ -213,7 +213,7 @@ def test_noise_ratio(tmp_path, noise):
     result = draw(tmp_path, noise, figure=RATIO)
     (axes,) = result.figure.axes
     assert lines(axes)["robust, 3 seeds"][1].tolist() == pytest.approx([4.1, 4.2, 4.3, 4.4])
-    one = [line for line in axes.get_lines() if line.get_color() == "red"]
+    one = [line for line in axes.get_lines() if line.get_label() == "equal"]
     assert [list(line.get_ydata()) for line in one] == [[1, 1]]
     assert f"gone: not testable: {GONE}" in texts(result.figure)
     assert len(result.frame) == 24

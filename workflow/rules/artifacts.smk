@@ -85,11 +85,14 @@ rule judge_claims:
         code=lambda wildcards: [
             "workflow/scripts/claims.py",
             *targets.source_files(
-                "judge", *(f"claims.{rule}" for rule in EXPANSION.claims[wildcards.paper].rules)
+                "judge",
+                "claim_links",
+                *(f"claims.{rule}" for rule in EXPANSION.claims[wildcards.paper].rules),
             ),
         ],
     output:
-        "<results>/claims/{paper}.csv",
+        csv="<results>/claims/{paper}.csv",
+        evidence="<results>/claims/{paper}.json",
     log:
         "<results>/logs/claims/{paper}.log",
     localrule: True
@@ -106,27 +109,33 @@ rule judge_claims:
         results=results_folder,
     shell:
         "python workflow/scripts/claims.py --claims {params.claims:q} --results {params.results}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --output {output.csv:q} > {log:q} 2>&1"
 
 
 rule gather_claims:
     input:
         claims=[f"<results>/claims/{paper}.csv" for paper in EXPANSION.claims],
-        artifacts=FILES.all_artifacts(),
-        code=["workflow/scripts/verdicts.py", *targets.source_files("judge")],
+        evidence=[f"<results>/claims/{paper}.json" for paper in EXPANSION.claims],
+        code=[
+            "workflow/scripts/verdicts.py",
+            *targets.source_files(
+                "verdict_page",
+                *(f"claims.{rule}" for plan in EXPANSION.claims.values() for rule in plan.rules),
+            ),
+        ],
     output:
-        csv="<results>/claims.csv",
-        html=report(
-            "<results>/claims.html",
+        csv=report(
+            "<results>/claims.csv",
             caption="../report/claims.rst",
             category="Claims",
-            labels={"page": "Verdicts on all claims"},
+            labels={"file": "Verdicts on all claims"},
         ),
+        html="<results>/claims.html",
     log:
         "<results>/logs/claims/all.log",
     localrule: True
     conda:
         "../../envs/plots.yaml"
     shell:
-        "python workflow/scripts/verdicts.py --claims {input.claims:q} --csv {output.csv:q}"
-        " --html {output.html:q} --artifacts {input.artifacts:q} > {log:q} 2>&1"
+        "python workflow/scripts/verdicts.py --claims {input.claims:q} --evidence {input.evidence:q}"
+        " --csv {output.csv:q} --html {output.html:q} > {log:q} 2>&1"

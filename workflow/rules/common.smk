@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 try:
-    from pagrepro import argument, configuration, expand, pack, page_plan, plugins, targets
+    from pagrepro import argument, configuration, expand, pack, page_plan, plugins, report_labels, targets
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error}. The workflow runs in the environment that `make install` builds: "
@@ -164,6 +164,10 @@ def artifact_caption(wildcards):
 
 
 def artifact_labels(wildcards):
-    found = artifact(wildcards).content
-    data = sorted({group["dataset"] for group in found["groups"].values() if group["dataset"]})
-    return {"number": found["number"], "title": found["title"], "data": ", ".join(data) or "none"}
+    found = artifact(wildcards)
+    beside = [
+        other.content
+        for other in EXPANSION.artifacts.values()
+        if (other.paper, other.kind) == (found.paper, found.kind)
+    ]
+    return report_labels.labels(found.content, beside)

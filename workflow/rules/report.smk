@@ -10,6 +10,7 @@ rule report:
             "workflow/report/workflow.rst",
             "workflow/report/artifact.rst",
             "workflow/report/claims.rst",
+            "workflow/report/style.css",
         ],
     output:
         "<results>/report.zip",

@@ -22,9 +22,8 @@ def build(config: dict, output: Path) -> None:
         file.write_text(json.dumps(config))
         target = Path(folder, "report.zip")
         command = [sys.executable, "-m", "snakemake", "--nolock", "--cores", "1", "--configfile", str(file)]
-        done = subprocess.run(
-            [*command, "--report", str(target), "--", "artifacts"], capture_output=True, text=True
-        )
+        wanted = ["--report", str(target), "--report-stylesheet", "workflow/report/style.css"]
+        done = subprocess.run([*command, *wanted, "--", "artifacts"], capture_output=True, text=True)
         print(done.stdout, done.stderr, flush=True)
         if done.returncode != 0:
             raise UserError(f"snakemake --report failed:\n{done.stderr[-2000:]}")

@@ -1,31 +1,20 @@
-"""Show the verdicts: on the terminal, and as a page of their own that links to figures and tables."""
+"""Show the verdicts: on the terminal, and as a page that links to figures, tables, rules and runs."""
 
 import argparse
-import os
+import json
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from pagrepro import judge, script
+from pagrepro import judge, script, verdict_page
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--claims", required=True, nargs="+", type=Path, help="claims.csv, or one per paper")
+parser.add_argument("--evidence", nargs="*", default=[], type=Path, help="claims/<paper>.json, one per paper")
 parser.add_argument("--html", type=Path, help="page to write")
 parser.add_argument("--csv", type=Path, help="all claims in one CSV")
-parser.add_argument(
-    "--artifacts", nargs="*", default=[], type=Path, help="files to link to: .../<paper>/<name>"
-)
 parser.add_argument("--quiet", action="store_true", help="print the sums only")
-
-
-def links(artifacts: list[Path], page: Path) -> dict[str, list[str]]:
-    """Paper -> paths of its files, relative to the page."""
-    found: dict[str, list[str]] = {}
-    for path in artifacts:
-        here = Path(os.path.relpath(path, page.parent))
-        found.setdefault(path.parent.name, []).append(here.as_posix())
-    return found
 
 
 if __name__ == "__main__":
@@ -33,7 +22,8 @@ if __name__ == "__main__":
     with script.main():
         table = pd.concat([pd.read_csv(path) for path in args.claims], ignore_index=True)
         if args.html:
-            args.html.write_text(judge.to_html(table, links(args.artifacts, args.html)), encoding="utf-8")
+            evidence = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in args.evidence}
+            args.html.write_text(verdict_page.page(table, evidence), encoding="utf-8")
         if args.csv:
             table.to_csv(args.csv, index=False)
         print(judge.counts(table) if args.quiet else judge.to_text(table, colour=sys.stdout.isatty()))

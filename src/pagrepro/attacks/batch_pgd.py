@@ -1,8 +1,8 @@
 """Projected gradient descent with one L2 budget for the whole batch.
 
-Srinivas, Bordt and Lakkaraju (2023): the adversarial training of their public code on CIFAR-10, ImageNet-64
-and MNIST, whose budgets are those of the published axes. The perturbation of all B images is one vector
-delta:
+Srinivas, Bordt and Lakkaraju (2023), Figures 2 to 4: the adversarial training of their public code on
+CIFAR-10, ImageNet-64 and MNIST, whose budgets are those of the published axes. The perturbation of all B
+images is one vector delta:
     delta_0 = (eps / 2) u / ||u||,   u uniform in [0, 1) per entry (so every start brightens),
     delta <- project(delta + relative_step (eps / steps) g / ||g||),   g the gradient of the mean CE,
 with norms over the whole batch, no clipping of pixels, the last iterate. An image has eps / sqrt(B) in the

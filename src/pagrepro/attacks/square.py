@@ -1,9 +1,9 @@
-"""Square attack: random search with square-shaped changes, no gradients (Andriushchenko et al., 2020, Linf).
+"""Square attack: random search with square-shaped changes, no gradients.
 
-Start: vertical stripes of +-eps. Every later query sets one square window of the best point so far to x + eps
-or x - eps, per channel, and is kept where the margin z_y - max_{j != y} z_j falls. The side of the window
-follows the share p of the pixels, halved at fixed fractions of the queries. Bigolin Lanfredi et al. (2020)
-use 5,000 queries and p = 0.8 at first.
+Andriushchenko et al. (2020), Algorithms 1 and 2, Linf. Start: vertical stripes of +-eps. Every later query
+sets one square window of the best point so far to x + eps or x - eps, per channel, and is kept where the
+margin z_y - max_{j != y} z_j falls. The side of the window follows the share p of the pixels, halved at fixed
+fractions of the queries. Bigolin Lanfredi et al. (2020) use 5,000 queries and p = 0.8 at first.
 
 Own code, because budgets, windows and signs have to be those of each example: the public implementations have
 one budget and one window for the whole batch (and never reach the last row and column), so that the result

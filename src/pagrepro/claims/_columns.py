@@ -33,6 +33,7 @@ class Column:
         return self.rows["value"][np.isfinite(self.rows["value"].astype(float))].astype(float)
 
     def without_diverged(self) -> "Column":
+        """The same column without runs that diverged."""
         return replace(self, rows=self.rows[self.rows["status"] != "diverged"])
 
 
@@ -108,6 +109,7 @@ class Comparison:
     second: Statistic
 
     def difference(self, values: np.ndarray) -> np.ndarray:
+        """First minus second, per seed: values (2, n) -> (n,), in the unit of the values."""
         return self.first(values) - self.second(values)
 
 

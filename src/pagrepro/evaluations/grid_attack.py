@@ -1,7 +1,8 @@
 """Worst case over a grid of perturbations of points of a plane, as a check on gradient-based attacks.
 
-Not in Ganz et al. (2022): PGD from a point far from the boundary of a piecewise linear toy classifier can
-walk the wrong way, so that its accuracy flatters the classifier; a grid has no such blind spot.
+Not in Ganz et al. (2022), for the classifiers of their Figure 3: PGD from a point far from the boundary of a
+piecewise linear toy classifier can walk the wrong way, so that its accuracy flatters the classifier; a grid
+has no such blind spot.
 """
 
 from typing import Annotated

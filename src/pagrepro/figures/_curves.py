@@ -1,43 +1,69 @@
-"""Curves over seeds: a line of means in a band from the smallest to the largest, and axes for strengths."""
+"""Curves over seeds: a line of means in a band from the smallest to the largest, published values beside
+them, and axes for strengths."""
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
 
+from pagrepro import palette
 from pagrepro.errors import DataError
 from pagrepro.figures import _style as style
+from pagrepro.palette import Look
 from pagrepro.results import Result
 from pagrepro.sweeps import over_seeds
 
 REVISION = 1
 
 DASHES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D")
+PUBLISHED = "published"
 # Published curves so many times ours have an axis of their own.
 APART = 3
 
 
 def band(
-    axes: Axes, x: np.ndarray, values: np.ndarray, colour: str, label: str, order: int = 0, marks: int = 0
+    axes: Axes, x: np.ndarray, values: np.ndarray, look: Look, label: str, order: int = 0, marks: int = 0
 ) -> None:
-    """Mean of values (K, S) over the K seeds at x (S,), from smallest to largest; `order` sets dash and
-    mark, `marks` how many of those there are at most (0: at every place)."""
+    """Mean of values (K, S) over the K seeds at x (S,), from smallest to largest; `order` among the lines of
+    the same objective sets the dash and fills the mark or not, `marks` is how many of those there are at
+    most (0: at every place)."""
     mean, low, high = over_seeds(values)
     there = np.isfinite(mean)
-    axes.fill_between(x[there], low[there], high[there], color=colour, alpha=0.2, lw=0)
+    axes.fill_between(x[there], low[there], high[there], color=look.colour, alpha=0.18, lw=0)
     axes.plot(
-        x[there], mean[there], color=colour, ls=DASHES[order % 4], marker=MARKERS[order % 4], ms=2.4, lw=1.2,
-        label=label, markevery=max(1, -(-there.sum() // marks)) if marks else None,
+        x[there], mean[there], color=look.colour, label=label, lw=1.2, **line(look, order),
+        markevery=max(1, -(-there.sum() // marks)) if marks else None,
     )  # fmt: skip
 
 
-def pale(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str) -> None:
-    """A published curve behind ours."""
-    axes.plot(x, y, color=colour, ls=(0, (4, 2)), lw=0.9, alpha=0.55, zorder=1, label=label)
+def line(look: Look, order: int) -> dict[str, Any]:
+    """Dash and mark of the n-th line of an objective: marks of every second one are open."""
+    face = look.colour if order % 2 == 0 else "white"
+    return {"ls": DASHES[order % 4], "marker": look.marker, "ms": 3.4, "mfc": face, "mew": 0.8}
+
+
+def published(
+    axes: Axes, x: ArrayLike, y: ArrayLike, colour: str, label: str = PUBLISHED, joined: bool = True,
+    order: int = 1,
+) -> None:  # fmt: skip
+    """Published values in the colour of their objective: open diamonds, at most a dozen to a curve, joined by
+    a pale line with the dash of the n-th line."""
+    x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+    axes.plot(
+        x, y, color=colour, ls=DASHES[order % 4] if joined else "none", lw=0.9, marker="D", ms=4, mfc="white",
+        mew=0.9, alpha=0.75 if joined else 1, zorder=1 if joined else 3, label=label, clip_on=joined,
+        markevery=max(1, -(-len(x) // 12)),
+    )  # fmt: skip
+
+
+def published_key(axes: Axes) -> None:
+    """A line in the legend for published values of any colour."""
+    axes.plot([], [], color=palette.DARK_GREY, ls="none", marker="D", ms=4, mfc="white", label=PUBLISHED)
 
 
 def logarithmic(axes: Axes, values: np.ndarray) -> None:
@@ -98,7 +124,9 @@ def absent(figure: Figure, reasons: dict[str, str]) -> None:
     """Below the figure, what is missing beside the lines that are there: label -> reason ("": unfinished)."""
     words = absence(reasons)
     if words:
-        figure.supxlabel("\n".join(line for text in words for line in textwrap.wrap(text, 90)), fontsize=6.5)
+        figure.supxlabel(
+            "\n".join(line for text in words for line in textwrap.wrap(text, 84)), fontsize=style.SMALL
+        )
 
 
 def axis_apart(axes: Axes, told: Sequence[Sequence[float]], ours: Sequence[np.ndarray], label: str) -> Axes:
@@ -108,6 +136,6 @@ def axis_apart(axes: Axes, told: Sequence[Sequence[float]], ours: Sequence[np.nd
         return axes
     right = axes.twinx()
     right.spines["right"].set_visible(True)
-    right.tick_params(colors=style.GREY, labelsize=6)
-    right.set_ylabel(label, color=style.GREY)
+    right.tick_params(colors=palette.GREY, labelsize=style.SMALL)
+    right.set_ylabel(label, color=palette.GREY)
     return right

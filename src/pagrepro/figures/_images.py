@@ -5,11 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from pagrepro import palette
 from pagrepro.errors import DataError
 from pagrepro.figures import _style as style
 from pagrepro.results import Context, Result
 
 REVISION = 1
+
+# Frames by whether an attack did what it was for.
+HELD = {True: palette.BLUE, False: palette.VERMILION}
 
 
 def one(results: Sequence[Result], seed: int) -> Result | None:
@@ -46,9 +50,9 @@ def row(axes: Sequence[Axes], result: Result, image: int, classes: Sequence[str]
         style.picture(place, made)
         if title:
             place.set_title(names[target])
-        colour = style.GREY if target == label else (style.BLUE if success[target] else style.VERMILION)
+        colour = palette.DARK_GREY if target == label else HELD[bool(success[target])]
         for spine in place.spines.values():
-            spine.set(visible=True, color=colour, linewidth=1.6, linestyle="-" if success[target] else ":")
+            spine.set(visible=True, color=colour, linewidth=1.6, linestyle="-" if success[target] else "--")
 
 
 def empty_row(axes: Sequence[Axes], label: str, reason: str | None, wide: int = 110) -> None:
@@ -61,4 +65,7 @@ def empty_row(axes: Sequence[Axes], label: str, reason: str | None, wide: int = 
     box.set_ylabel(label, rotation=0, ha="right", va="center")
 
 
-LEGEND = "solid blue: the model calls it the target; dotted red: it does not; grey: the image's own class"
+LEGEND = (
+    "frames: solid blue, the model calls it the target; dashed orange, it does not;"
+    " grey, the image's own class"
+)

@@ -12,15 +12,17 @@ from pagrepro.errors import DataError
 from pagrepro.figure_options import Line
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _style as style
+from pagrepro.palette import Look
 from pagrepro.results import Context, Member, Result
 
 REVISION = 1
 
 # Characters per inch of the small print.
-SMALL = 6.5
-PER_INCH = 19
+PER_INCH = 17.5
 # In a legend.
 INCHES_PER_CHARACTER = 0.062
+# What the labels of an axis take of a panel's width.
+LABELS = 0.55
 
 
 def has_labels(run: Result | Member, line: Line) -> bool:
@@ -47,19 +49,20 @@ def results_of(
     return kept, ""
 
 
-def colours(context: Context, lines: Sequence[Line]) -> dict[str, str]:
-    """label -> colour: that of the objective in every figure, or of the place where two would be the same."""
-    found = [style.colour(context.group(line.group), line.label) for line in lines]
-    if len(set(found)) < len(found):
-        found = [style.CLASS_COLOURS[n % len(style.CLASS_COLOURS)] for n in range(len(found))]
-    return {line.label: colour for line, colour in zip(lines, found, strict=True)}
+def looks(context: Context, lines: Sequence[Line]) -> dict[str, tuple[Look, int]]:
+    """label -> (look of its objective, how many lines before it have the same one)."""
+    found: dict[str, tuple[Look, int]] = {}
+    for line in lines:
+        look = style.look(context.group(line.group))
+        found[line.label] = (look, sum(other == look for other, _ in found.values()))
+    return found
 
 
 def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels of this size in inches, line by line."""
+    """A figure with so many panels of this size in inches, line by line; narrower where a page ends."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = style.figure(width * columns + 0.4, height * rows + 0.9)
+    figure = style.figure(min(width * columns + 0.4, style.PAGE), height * rows + 0.9)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in grid[count:]:
         axes.set_axis_off()
@@ -99,8 +102,8 @@ def foot(
     said += [words] * bool(words and drawn)
     said += curves.absence({label: why for label, why in reasons.items() if label not in drawn})
     text = _wrapped(said, figure.get_size_inches()[0])
-    figure.supxlabel(text, fontsize=SMALL)
-    _grow(figure, 0.12 * (text.count("\n") - 1))
+    figure.supxlabel(text, fontsize=style.SMALL)
+    _grow(figure, 0.13 * (text.count("\n") - 1))
 
 
 def frame(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -125,9 +128,10 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}"
 
 
-def told(axes: Axes, title: str, lines: Iterable[str], width: float) -> None:
-    """The title of a panel `width` inches wide, and below it in small print one sentence per line."""
-    axes.set_title(_wrapped([title, *lines], width), loc="left", fontsize=SMALL)
+def told(axes: Axes, title: str, lines: Iterable[str]) -> None:
+    """The title of a panel, and below it in small print one sentence per line."""
+    width = axes.figure.get_size_inches()[0] / axes.get_gridspec().ncols - LABELS
+    axes.set_title(_wrapped([title, *lines], width), loc="left", fontsize=style.SMALL)
 
 
 def _grow(figure: Figure, inches: float) -> None:

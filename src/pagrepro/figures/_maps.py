@@ -17,4 +17,4 @@ def show(axes: Axes, image: np.ndarray, scaling: str = "max_abs") -> None:
         axes.get_images()[0].set(cmap=DIVERGING)
     if not np.isfinite(image).all():
         place = {"transform": axes.transAxes, "ha": "center", "va": "center"}
-        axes.text(0.5, 0.5, "not finite", fontsize=5, **place).set_in_layout(False)
+        axes.text(0.5, 0.5, "not finite", fontsize=style.SMALL, **place).set_in_layout(False)

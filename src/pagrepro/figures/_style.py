@@ -1,4 +1,4 @@
-"""One look for all figures: sizes, and colours that colour-blind readers can tell apart."""
+"""One look for all figures: sizes that are read in print, and the colours of `pagrepro.palette`."""
 
 import textwrap
 
@@ -12,13 +12,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pagrepro import colours
-from pagrepro.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from pagrepro.palette import (
+    BLACK,
+    BLUE,
+    BROWN,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    Look,
+    of_objective,
+)  # fmt: skip
 from pagrepro.results import Group
 
 REVISION = 1
 
-CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW, GREY, "#5b3a1e")
+# Inches: the width of a text on A4 or letter paper, so that a printed figure keeps its size. Points: the
+# smallest print.
+PAGE, SMALL = 7.0, 7
+
+# Of the classes of a data set, which a legend names.
+CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW, GREY, BROWN)
 CLASS_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
 
 SETTINGS = {
@@ -29,15 +46,15 @@ SETTINGS = {
 
 
 def figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches, laid out so that nothing overlaps."""
+    """A figure of this size in inches, smaller where it is wider than a page; nothing overlaps in it."""
     plt.rcParams.update(SETTINGS)
-    return Figure(figsize=(width, height), layout="constrained")
+    scale = min(1.0, PAGE / width)
+    return Figure(figsize=(scale * width, scale * height), layout="constrained")
 
 
-def colour(group: Group, label: str) -> str:
-    """Colour of a group's objective (its label `method`, else `label`); stable for names not in the list."""
-    method = group.runs[0].labels.get("method", label) if group.runs else label
-    return colours.of_objective(str(method))
+def look(group: Group) -> Look:
+    """Colour and mark of what a group was trained with: the same in every figure."""
+    return of_objective(group.objective)
 
 
 def unavailable(axes: Axes, reason: str, wide: int = 36) -> None:
@@ -47,7 +64,7 @@ def unavailable(axes: Axes, reason: str, wide: int = 36) -> None:
         spine.set_visible(False)
     axes.add_patch(Rectangle((0, 0), 1, 1, color="#dddddd", zorder=0))
     lines = "\n".join(textwrap.wrap(f"not testable: {reason}" if reason else "not finished yet", wide))
-    text = axes.text(0.5, 0.5, lines, ha="center", va="center", fontsize=7)
+    text = axes.text(0.5, 0.5, lines, ha="center", va="center", fontsize=SMALL)
     text.set_in_layout(False)
 
 
@@ -63,7 +80,7 @@ def unavailable_column(axes: Axes, place: float, reason: str) -> None:
         ha="center",
         va="center",
         rotation=90,
-        fontsize=6,
+        fontsize=SMALL,
     )
     text.set_in_layout(False)
 

@@ -13,29 +13,34 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from pydantic import Field
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _images as images
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
-from pagrepro.options import Strict
+from pagrepro.options import Number, Strict
 from pagrepro.results import Context
 
 REVISION = 1
 
 
 class Row(Strict):
-    """groups: method -> group."""
+    """groups: method -> group; published: method -> name -> (mean, standard deviation), the names being those
+    of the columns' `published`."""
 
     label: str
     groups: dict[str, str]
+    published: dict[str, dict[str, tuple[Number, Number]]] = {}
 
 
 class Column(Strict):
-    """evaluation: with the arrays `grid` and `error`, which begin with no perturbation."""
+    """evaluation: with the arrays `grid` and `error`, which begin with no perturbation; published: name of
+    the published perturbation at which half of the examples are fooled."""
 
     label: str
     evaluation: str
+    published: str = ""
 
 
 class Config(Strict):
@@ -73,7 +78,7 @@ def draw(config: Config, context: Context) -> FigureResult:
 
 
 def _panel(axes: Axes, config: Config, context: Context, row: Row, column: Column) -> list[pd.DataFrame]:
-    found, reasons = [], []
+    found, told, reasons = [], [], []
     for order, method in enumerate(config.methods):
         if method not in row.groups:
             continue
@@ -82,11 +87,16 @@ def _panel(axes: Axes, config: Config, context: Context, row: Row, column: Colum
         if result is None:
             reasons.append(reason)
             continue
+        look = style.look(context.group(group))
         eps, accuracy = result.array("grid").astype(float), 1 - result.array("error").astype(float)
         axes.plot(
-            eps, accuracy, color=style.colour(context.group(group), method), ls=curves.DASHES[order % 4],
-            marker=curves.MARKERS[order % 4], ms=2.4, lw=1, label=method,
+            eps, accuracy, color=look.colour, lw=1, label=method,
+            **curves.line(look, 0) | {"ls": curves.DASHES[order % 4], "ms": 2.8},
         )  # fmt: skip
+        half = row.published.get(method, {}).get(column.published)
+        if half is not None:
+            told.append(half[0])
+            curves.published(axes, half[0], 0.5, look.colour, "", joined=False)
         found.append(
             pd.DataFrame(
                 {
@@ -98,11 +108,13 @@ def _panel(axes: Axes, config: Config, context: Context, row: Row, column: Colum
     if not found:
         style.unavailable(axes, next(filter(None, reasons), ""), wide=30)
         return []
-    _axes(axes, config, pd.concat(found)["eps"].to_numpy())
+    if told:
+        curves.published_key(axes)
+    _axes(axes, config, np.append(pd.concat(found)["eps"].to_numpy(), told))
     lost = sum(map(bool, reasons))
     if lost:
         place = {"transform": axes.transAxes, "ha": "right", "va": "top"}
-        axes.text(0.98, 0.95, f"{lost} not testable", fontsize=6, **place)
+        axes.text(0.98, 0.95, f"{lost} not testable", fontsize=style.SMALL, **place)
     return found
 
 
@@ -114,7 +126,7 @@ def _axes(axes: Axes, config: Config, eps: np.ndarray) -> None:
         powers = np.arange(np.floor(np.log10(first)) + 1, np.floor(np.log10(eps.max())) + 1)
         axes.set_xticks([0, *10.0**powers])
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.axhline(0.5, color=style.GREY, lw=0.6, zorder=0)
+    axes.axhline(0.5, color=palette.GREY, lw=0.6, zorder=0)
     room = 1.15 if config.scale == "log" else 1.02
     axes.set(ylim=(-0.03, 1.03), xlim=(0, eps.max() * room), yticks=[0, 0.5, 1])
 
@@ -124,5 +136,5 @@ def _legend(figure: Figure, grid: np.ndarray, config: Config) -> None:
     for axes in grid.flat:
         seen |= {label: line for line, label in zip(*axes.get_legend_handles_labels())}
     if seen:
-        order = [method for method in config.methods if method in seen]
+        order = [name for name in (*config.methods, curves.PUBLISHED) if name in seen]
         figure.legend([seen[m] for m in order], order, loc="outside upper center", ncols=len(order))

@@ -5,6 +5,7 @@ the more points a mark has (and the darker it is), the larger the training budge
 of the networks of one budget.
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -17,27 +18,30 @@ from pydantic import Field
 
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
+from pagrepro.figures import _curves as curves
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
-from pagrepro.options import Strict
+from pagrepro.options import Number, Strict
 from pagrepro.results import Context
 
 REVISION = 1
 
 
 class Quantity(Strict):
-    """A value of a measurement; label: how the figure calls it."""
+    """A value of a measurement; label: how the figure calls it; published: its name among a panel's."""
 
     label: str
     evaluation: str
     value: str
+    published: str = ""
 
 
 class Panel(Strict):
-    """scale: of the horizontal axis."""
+    """scale: of the horizontal axis; published: name -> (mean, standard deviation) of one budget."""
 
     label: str
     group: str
+    published: dict[str, tuple[Number, Number]] = {}
     scale: Literal["linear", "log"] = "linear"
 
 
@@ -65,7 +69,8 @@ def draw(config: Config, context: Context) -> FigureResult:
     grid = figure.subplots(high, wide, squeeze=False).ravel()
     rows: list[dict[str, Any]] = []
     for axes, panel in zip(grid, config.panels):
-        axes.set_title(pictures.titled(context, panel.label, [panel.group]).replace("\n", " "))
+        title = pictures.titled(context, panel.label, [panel.group])
+        axes.set_title("\n".join(textwrap.fill(part, 30) for part in title.split("\n")))
         names = [config.across.evaluation, *(s.evaluation for s in config.series)]
         reason = next(filter(None, (context.reason(panel.group, name) for name in names)), None)
         here = [] if reason else _points(config, context, panel)
@@ -114,15 +119,18 @@ def _panel(axes: Axes, config: Config, panel: Panel, points: pd.DataFrame) -> No
         for order, budget in enumerate(budgets):
             shown = mine[mine["budget"] == budget]
             _marks(axes, shown["across"], shown["alignment"], kind, order, len(budgets), cmap)
+        across, along = (panel.published.get(q.published) for q in (config.across, series))
+        if across and along:
+            curves.published(axes, across[0], along[0], matplotlib.colormaps[cmap](0.9), "", joined=False)
     lost = points["run"].nunique() - finite["run"].nunique()
     if lost:
-        axes.text(
-            0.98, 0.02, f"{lost} without a finite value", transform=axes.transAxes, ha="right", fontsize=6
-        )
+        place = {"transform": axes.transAxes, "ha": "right", "fontsize": style.SMALL}
+        axes.text(0.98, 0.02, f"{lost} without a finite value", **place)
     axes.set_xscale(panel.scale)
     if panel.scale == "linear":
         axes.locator_params(axis="x", nbins=4)
     axes.set_ylim(bottom=min(0.0, *finite["alignment"]) if len(finite) else 0.0)
+    axes.margins(x=0.1, y=0.1)
 
 
 def _marks(
@@ -142,7 +150,10 @@ def _legend(figure: Figure, config: Config) -> None:
         )
         for series, kind, cmap in zip(config.series, (STAR, ASTERISK), MAPS)
     ]
+    if any(panel.published for panel in config.panels):
+        curves.published_key(axes)
+        handles += [line for line in axes.get_lines() if line.get_label() == curves.PUBLISHED]
     figure.legend(
-        handles=handles, loc="outside upper center", ncols=2, title_fontsize=7,
+        handles=handles, loc="outside upper center", ncols=3, title_fontsize=7,
         title=f"more points: larger training {config.budget}",
     )  # fmt: skip

@@ -6,6 +6,7 @@ Bigolin Lanfredi et al. (2020), Figures S5 and S6. A frame marks the image's own
 import numpy as np
 from pydantic import Field
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.figures import _pictures as pictures
 from pagrepro.figures import _style as style
@@ -66,4 +67,4 @@ def _line(line: np.ndarray, config: Config, result: Result, place: int) -> None:
         style.picture(axes, pictures.scaled(image, config.low, config.high))
         if target == own:
             for spine in axes.spines.values():
-                spine.set(visible=True, color=style.GREY, linewidth=1.6)
+                spine.set(visible=True, color=palette.GREY, linewidth=1.6)

@@ -12,11 +12,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pydantic import Field
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
 from pagrepro.figures import _curves as curves
+from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
+from pagrepro.palette import Look
 from pagrepro.results import Context, Result
 
 REVISION = 1
@@ -45,17 +48,17 @@ COLUMNS = ["line", "run", "seed", "sigma", "rho1", "rho2", "difference"]
 
 def draw(config: Config, context: Context) -> FigureResult:
     """Frame: one row per run and noise level. Raises DataError when no run of a line has its labels."""
-    figure = style.figure(5.8, 3.0)
+    figure = style.figure(6.6, 3.0)
     axes = figure.subplots()
     frames, reasons = [], {}
-    for order, line in enumerate(config.lines):
+    looks = lines.looks(context, config.lines)
+    for line in config.lines:
         reason = context.reason(line.group, line.evaluation)
         results = [] if reason else _chosen(context, line)
         if not results:
             reasons[line.label] = reason or ""
             continue
-        colour = style.CLASS_COLOURS[order % len(style.CLASS_COLOURS)]
-        frames.append(_line(axes, config, line.label, results, colour, order))
+        frames.append(_line(axes, config, line.label, results, looks[line.label]))
     if frames:
         _axes(axes, config)
         curves.absent(figure, reasons)
@@ -73,7 +76,7 @@ def _chosen(context: Context, line: Line) -> list[Result]:
 
 
 def _line(
-    axes: Axes, config: Config, label: str, results: list[Result], colour: str, order: int
+    axes: Axes, config: Config, label: str, results: list[Result], look: tuple[Look, int]
 ) -> pd.DataFrame:
     sigma, rho1 = curves.arrays(results, "sigma", "rho1")
     rho2 = np.array([np.nanmean(r.array("rho2").astype(float)) for r in results])[:, None]
@@ -83,7 +86,7 @@ def _line(
             difference = difference / rho2
     positive = np.where((difference > 0) & np.isfinite(difference), difference, np.nan)
     many = f" ({len(results)} runs)" if len(results) > 1 else ""
-    curves.band(axes, sigma, positive, colour, label + many, order)
+    curves.band(axes, sigma, positive, look[0], label + many, look[1])
     rows = [
         pd.DataFrame(
             {
@@ -100,7 +103,7 @@ def _axes(axes: Axes, config: Config) -> None:
     axes.set(xscale="log", yscale="log", xlabel="size of the noise σ")
     axes.set_ylabel("|ρ₁(σ) − ρ₂| / ρ₂" if config.relative else "|ρ₁(σ) − ρ₂|")
     if config.limit is not None:
-        axes.axhline(config.limit, color=style.GREY, lw=0.8, ls=":", zorder=0)
-        axes.text(0.01, config.limit, f"{config.limit:g}", transform=axes.get_yaxis_transform(), fontsize=6,
-                  va="bottom", color=style.GREY)  # fmt: skip
+        axes.axhline(
+            config.limit, color=palette.DARK_GREY, lw=0.8, ls=":", zorder=0, label=f"limit {config.limit:g}"
+        )
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))

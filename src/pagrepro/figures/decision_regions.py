@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.figures import _style as style
 from pagrepro.options import Strict
@@ -74,7 +75,7 @@ def _map(axes: Axes, result: Result, config: Config, clean: float) -> None:
     extent = (*result.array("x_bounds"), *result.array("y_bounds"))
     count = int(max(grid.max(), labels.max())) + 1
     # Undefined cells (-1: logits not finite) are black.
-    colours = [style.BLACK, *style.CLASS_COLOURS[:count]]
+    colours = [palette.BLACK, *style.CLASS_COLOURS[:count]]
     axes.imshow(
         grid, origin="lower", extent=extent, aspect="auto", cmap=ListedColormap(colours), alpha=0.3,
         vmin=-1.5, vmax=count - 0.5,
@@ -109,18 +110,20 @@ def _attacked(axes: Axes, config: Config, context: Context) -> list[dict[str, ob
         here = [_row(panel, "attacked", r, 100 * r.value(config.value)) for r in results]
         rows += here
         heights = np.array([row["measured"] for row in here], float)
-        colour = style.colour(context.group(panel.group), panel.label)
+        look = style.look(context.group(panel.group))
         # Seeds side by side, so that equal accuracies stay countable.
         spread = np.linspace(-0.17, 0.17, len(here)) if len(here) > 1 else np.zeros(len(here))
-        axes.scatter(place + spread, heights, s=16, color=colour, zorder=3, clip_on=False)
+        axes.scatter(
+            place + spread, heights, s=18, color=look.colour, marker=look.marker, zorder=3, clip_on=False
+        )
         if np.isfinite(heights).any():
-            axes.hlines(np.nanmean(heights), place - 0.27, place + 0.27, color=colour, lw=2)
+            axes.hlines(np.nanmean(heights), place - 0.27, place + 0.27, color=look.colour, lw=2)
         if reason:
             style.unavailable_column(axes, place, reason)
         if panel.published is not None:
             axes.scatter(place + 0.36, panel.published, **published)
-    axes.scatter([], [], s=16, color=style.GREY, label="one seed")
-    axes.plot([], [], color=style.GREY, lw=2, label="mean")
+    axes.scatter([], [], s=16, color=palette.GREY, label="one seed")
+    axes.plot([], [], color=palette.GREY, lw=2, label="mean")
     axes.scatter([], [], label="published", **published)
     axes.set(xlim=(-0.6, len(config.panels) - 0.4), ylim=(0, 100), ylabel="accuracy under attack (%)")
     axes.set_xticks(range(len(config.panels)), [p.label for p in config.panels])

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pydantic import Field
 
-from pagrepro import statistics
+from pagrepro import palette, statistics
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
 from pagrepro.figures import _images as images
@@ -52,7 +52,7 @@ class Config(Strict):
 def draw(config: Config, context: Context) -> FigureResult:
     """Frame: one row per example, with n, failures, median of abs(predicted / found - 1) and Spearman's
     correlation of its panel. Raises DataError when the two measurements saw different numbers of examples."""
-    figure = style.figure(1.9 * len(config.methods) + 1.2, 1.75 * len(config.rows) + 0.5)
+    figure = style.figure(1.9 * len(config.methods) + 1.2, 1.95 * len(config.rows) + 0.5)
     grid = figure.subplots(len(config.rows), len(config.methods), squeeze=False)
     rows: list[pd.DataFrame] = []
     for line, row in zip(grid, config.rows, strict=True):
@@ -66,7 +66,7 @@ def draw(config: Config, context: Context) -> FigureResult:
             rows += _panel(axes, config, context, row, method)
         pictures.side_label(line[0], label)
     for axes, method in zip(grid[0], config.methods, strict=True):
-        axes.set_title(method)
+        axes.set_title("\n".join(filter(None, (method, axes.get_title()))), fontsize=style.SMALL)
     figure.supxlabel("distance predicted by Lemma 1", fontsize=8)
     figure.supylabel("distance found by the attack", fontsize=8)
     columns = ["data", "method", "run", "seed", "example", "predicted", "found", "n", "failures",
@@ -89,13 +89,11 @@ def _panel(axes: Axes, config: Config, context: Context, row: Row, method: str) 
         return []
     x, y = _distances(config, predicted, attacked)
     summary = _summary(x, y)
-    _scatter(axes, x, y, style.colour(context.group(group), method))
-    lines = [f"error {summary['median_error']:.2f}", f"Spearman {summary['spearman']:.2f}"]
-    lines += [f"{summary['failures']} failed"] if summary["failures"] else []
-    axes.text(
-        0.99, 0.1, "\n".join(lines), transform=axes.transAxes, ha="right", va="bottom", fontsize=6,
-        bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1},
-    )  # fmt: skip
+    _scatter(axes, x, y, style.look(context.group(group)).colour)
+    words = f"error {summary['median_error']:.2f}"
+    words += f", {summary['failures']} failed (ticks)" if summary["failures"] else ""
+    words += f"\nSpearman {summary['spearman']:.2f}"
+    axes.set_title(words, fontsize=style.SMALL)
     about = {"data": row.label, "method": method, "run": attacked.run, "seed": attacked.seed}
     points = {"example": np.arange(len(x)), "predicted": x, "found": y}
     return [pd.DataFrame({**about, **points, **summary})]
@@ -133,10 +131,10 @@ def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
         [np.quantile(values, 0.98) for values in (x[kept], y[kept]) if len(values)] + [np.finfo(float).tiny]
     )
     bottom = min(0.0, float(np.quantile(x[kept], 0.02)) if kept.any() else 0.0)
-    axes.plot([bottom, top], [bottom, top], color=style.GREY, lw=0.8, ls="--", zorder=1)
+    axes.plot([bottom, top], [bottom, top], color=palette.GREY, lw=0.8, ls="--", zorder=1)
     axes.scatter(np.minimum(x[kept], top), np.minimum(y[kept], top), s=4, lw=0, color=colour, alpha=0.5)
     below = np.full(int(failed.sum()), -0.06 * top)
     inside = np.clip(x[failed], bottom, top)
-    axes.scatter(inside, below, s=12, marker="|", lw=0.7, color=style.VERMILION, clip_on=False)
+    axes.scatter(inside, below, s=12, marker="|", lw=0.7, color=palette.DARK_GREY, clip_on=False)
     axes.set(xlim=(bottom, top), ylim=(-0.09 * top, top))
     axes.locator_params(nbins=4)

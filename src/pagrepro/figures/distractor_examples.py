@@ -86,5 +86,5 @@ def _gradients(line: np.ndarray, label: str, result: Result) -> None:
     shares = result.array("share")
     for axes, gradient, share in zip(line, result.array("gradients"), shares, strict=False):
         maps.show(axes, gradient)
-        axes.set_xlabel(f"{share:.2f}", labelpad=1, fontsize=6)
+        axes.set_xlabel(f"{share:.2f}", labelpad=1, fontsize=style.SMALL)
     pictures.side_label(line[0], label + ("\ndiverged" if result.diverged else ""))

@@ -52,14 +52,15 @@ def draw(config: Config, context: Context) -> FigureResult:
     """Frame: one row per line, map and pixel drawn. `..._raised`: whether a floor has raised it; at_floor:
     how many gradients of all pixels. r is NaN where one of both is constant. Raises DataError for an image
     that is not stored."""
-    figure = style.figure(SIZE * len(config.lines) + 0.6, (SIZE - 0.2) * len(config.maps) + 0.8)
+    wide = min(SIZE * len(config.lines) + 0.6, style.PAGE)
+    figure = style.figure(wide, (SIZE - 0.5) * len(config.maps) + 0.8)
     grid = figure.subplots(len(config.maps), len(config.lines), squeeze=False)
     frames, drawn = [], {}
-    colours = lines.colours(context, config.lines)
-    for column, line in zip(grid.T, config.lines, strict=True):
+    looks = lines.looks(context, config.lines)
+    for place, (column, line) in enumerate(zip(grid.T, config.lines, strict=True)):
         results, reason = lines.results_of(context, line, config.evaluation, config.seed)
         if not results:
-            column[0].set_title(textwrap.fill(line.label, 26))
+            column[0].set_title(textwrap.fill(line.label, 22))
             for axes in column:
                 style.unavailable(axes, reason, wide=28)
             continue
@@ -67,10 +68,12 @@ def draw(config: Config, context: Context) -> FigureResult:
         for axes, name in zip(column, config.maps, strict=True):
             found = _points(config, results[0], name).assign(line=line.label)
             frames.append(found[COLUMNS])
-            _panel(axes, found, colours[line.label])
-            title = textwrap.wrap(line.label, 26) if axes is column[0] else []
+            _panel(axes, found, looks[line.label][0].colour)
+            title = textwrap.wrap(line.label, 22) if axes is column[0] else []
             axes.set_title("\n".join([*title, _words(found)]))
-            axes.set_ylabel(f"log10 {name.replace('_', ' ')}")
+            axes.locator_params(nbins=5)
+            if place == 0:
+                axes.set_ylabel(f"log10 {name.replace('_', ' ')}")
         column[-1].set_xlabel("log10 edge energy")
     # What is missing is said in its own column.
     lines.foot(figure, context, drawn, {}, f"image {config.image}")

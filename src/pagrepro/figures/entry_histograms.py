@@ -16,6 +16,7 @@ from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Strict
+from pagrepro.palette import Look
 from pagrepro.results import Context, Result
 
 REVISION = 1
@@ -56,9 +57,9 @@ def draw(config: Config, context: Context) -> FigureResult:
     if not counts:
         style.unavailable(grid[0], next(filter(None, reasons.values()), ""), wide=40)
         return FigureResult(figure, pd.DataFrame(columns=COLUMNS))
-    colours, decades = lines.colours(context, config.lines), _range(counts, edges)
+    looks, decades = lines.looks(context, config.lines), _range(counts, edges)
     frames = [
-        _panel(axes, config, (place, name), counts, edges, decades, colours)
+        _panel(axes, config, (place, name), counts, edges, decades, looks)
         for place, (axes, name) in enumerate(zip(grid, names, strict=True))
     ]
     lines.legend(figure)
@@ -98,7 +99,7 @@ def _range(counts: dict[str, np.ndarray], edges: np.ndarray) -> tuple[float, flo
 
 def _panel(
     axes: Axes, config: Config, which: tuple[int, str], counts: dict[str, np.ndarray], edges: np.ndarray,
-    decades: tuple[float, float], colours: dict[str, str],
+    decades: tuple[float, float], looks: dict[str, tuple[Look, int]],
 ) -> pd.DataFrame:  # fmt: skip
     place, name = which
     said, frames, top = [], [], 0.0
@@ -108,17 +109,12 @@ def _panel(
     for n, (label, found) in enumerate(counts.items()):
         count = found[place]
         share = count / max(count.sum(), 1)
-        order = list(colours).index(label)
-        axes.stairs(share[2:-1], np.log10(edges), fill=True, color=colours[label], alpha=0.15)
+        look, order = looks[label]
+        axes.stairs(share[2:-1], np.log10(edges), fill=True, color=look.colour, alpha=0.15)
         axes.stairs(
-            share[2:-1],
-            np.log10(edges),
-            color=colours[label],
-            ls=curves.DASHES[order % 4],
-            lw=1.1,
-            label=label,
+            share[2:-1], np.log10(edges), color=look.colour, ls=curves.DASHES[order % 4], lw=1.1, label=label
         )
-        axes.bar(zero + (n - (len(counts) - 1) / 2) * thick, share[0], thick, color=colours[label])
+        axes.bar(zero + (n - (len(counts) - 1) / 2) * thick, share[0], thick, color=look.colour)
         said.append(f"{label}: {_words(share, edges)}")
         top = max(top, share[2:-1].max())
         columns = {"low": low, "high": high, "count": count, "share": share}
@@ -129,7 +125,7 @@ def _panel(
     # Where most entries are zero, their bars would flatten everything else; the title says how many.
     axes.set(ylim=(0, 1.15 * top or 1), xlim=(zero - 4 * thick, decades[1] + thick))
     axes.set(xlabel=config.xlabel, ylabel="share per bin")
-    lines.told(axes, name, said, WIDTH - 0.6)
+    lines.told(axes, name, said)
     return pd.concat(frames)[COLUMNS]
 
 

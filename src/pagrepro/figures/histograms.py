@@ -18,6 +18,7 @@ from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
+from pagrepro.palette import Look
 from pagrepro.results import Context
 
 REVISION = 1
@@ -25,12 +26,13 @@ REVISION = 1
 
 class Panel(Strict):
     """mask: per-example array of booleans; only examples where it is `keep` are counted; lines: labels of
-    those drawn, all if none is given."""
+    those drawn, all if none is given; published: means by the labels of lines."""
 
     label: str
     mask: str | None = None
     keep: bool = True
     lines: tuple[str, ...] = ()
+    published: dict[str, Number] = {}
 
 
 class Config(Strict):
@@ -63,7 +65,7 @@ def draw(config: Config, context: Context) -> FigureResult:
     """Frame: one row per panel, line and bin; `low` and `high` are the ends of the bin, floor included.
     Raises DataError for negative numbers."""
     figure, grid = lines.panels(len(config.panels), config.columns, WIDTH, 1.9)
-    colours = lines.colours(context, config.lines)
+    looks = lines.looks(context, config.lines)
     samples, drawn, reasons = {}, {}, {}
     for line in config.lines:
         results, reasons[line.label] = lines.results_of(context, line, config.evaluation, config.seed)
@@ -75,14 +77,13 @@ def draw(config: Config, context: Context) -> FigureResult:
         chosen = [line.label for line in config.lines if not panel.lines or line.label in panel.lines]
         here = {label: samples[label] for label in chosen if label in samples}
         if not here:
-            axes.set_title(panel.label, loc="left", fontsize=lines.SMALL)
+            axes.set_title(panel.label, loc="left", fontsize=style.SMALL)
             style.unavailable(axes, next(filter(None, (reasons[label] for label in chosen)), ""), wide=30)
             continue
-        frames.append(_panel(axes, config, panel, here, colours))
+        frames.append(_panel(axes, config, panel, here, looks))
     lines.legend(figure)
-    lines.foot(
-        figure, context, drawn, reasons, "" if config.seed is not None else "runs of a line are pooled"
-    )
+    words = "marks at the means" + "; runs of a line are pooled" * (config.seed is None)
+    lines.foot(figure, context, drawn, reasons, words)
     return FigureResult(figure, lines.frame(frames, COLUMNS))
 
 
@@ -103,7 +104,7 @@ def _sample(config: Config, results: list) -> dict[str | None, np.ndarray]:
 
 
 def _panel(
-    axes: Axes, config: Config, panel: Panel, here: dict[str, dict], colours: dict[str, str]
+    axes: Axes, config: Config, panel: Panel, here: dict[str, dict], looks: dict[str, tuple[Look, int]]
 ) -> pd.DataFrame:
     edges = _edges(np.concatenate([sample[None] for sample in here.values()]) + config.floor, config.bins)
     said, frames = [], []
@@ -112,11 +113,16 @@ def _panel(
         finite = values[np.isfinite(values)]
         shown = finite + config.floor
         count, _ = np.histogram(np.log10(shown[shown > 0]), edges)
-        order = list(colours).index(label)
+        look, order = looks[label]
         density = count / max(count.sum(), 1) / np.diff(edges)
-        look = {"color": colours[label], "ls": curves.DASHES[order % 4]}
-        axes.stairs(density, 10**edges, fill=True, color=colours[label], alpha=0.15)
-        axes.stairs(density, 10**edges, lw=1.1, label=label, **look)
+        axes.stairs(density, 10**edges, fill=True, color=look.colour, alpha=0.15)
+        axes.stairs(density, 10**edges, lw=1.1, color=look.colour, ls=curves.DASHES[order % 4])
+        # Two lines of a histogram look the same without their marks: these stand at the means.
+        mean = finite.mean() + config.floor if len(finite) else np.nan
+        axes.plot(mean, 0, color=look.colour, label=label, lw=1.1, clip_on=False, zorder=4,
+                  **curves.line(look, order) | {"ms": 5})  # fmt: skip
+        if label in panel.published:
+            curves.published(axes, panel.published[label], 0, look.colour, "", joined=False)
         about = {
             "examples": len(values), "mean": finite.mean() if len(finite) else np.nan,
             "std": finite.std(ddof=1) if len(finite) > 1 else np.nan,
@@ -126,7 +132,9 @@ def _panel(
         bins = {"low": 10 ** edges[:-1], "high": 10 ** edges[1:], "count": count}
         frames.append(pd.DataFrame({"panel": panel.label, "line": label, **about, **bins}))
     axes.set(xscale="log", xlabel=config.xlabel, ylabel="density per decade", ylim=(0, None))
-    lines.told(axes, panel.label, said, WIDTH - 0.5)
+    if here.keys() & panel.published.keys():
+        curves.published_key(axes)
+    lines.told(axes, panel.label, said)
     return pd.concat(frames)[COLUMNS]
 
 

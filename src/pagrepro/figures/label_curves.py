@@ -1,11 +1,9 @@
 """Values of a sweep over a numeric label of its runs, with other methods as horizontal lines.
 
 Rodriguez-Munoz et al. (2024), Figure 5: clean and robust accuracy over the weight lambda of the gradient
-norm, beside adversarial and natural training. Lines are means over seeds, bands go from the smallest to
-the largest; published curves are pale.
+norm, beside adversarial and natural training. A colour is an objective, a dash a quantity. Lines are means
+over seeds, bands go from the smallest to the largest; published values are open diamonds.
 """
-
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,7 @@ from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
+from pagrepro.palette import Look
 from pagrepro.results import Context
 
 REVISION = 1
@@ -48,29 +47,28 @@ class Config(Strict):
 
 
 COLUMNS = ["line", "quantity", "run", "seed", "status", "strength", "value"]
-DASHES = (":", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)))
 
 
 def draw(config: Config, context: Context) -> FigureResult:
     """Frame: one row per quantity and run; references have no strength. Raises DataError when a run of the
     sweep lacks the label."""
-    figure = style.figure(6.2, 2.9)
+    figure = style.figure(7.0, 3.1)
     axes = figure.subplots()
     frames, reasons = [], {}
+    look = style.look(context.group(config.group))
     for order, quantity in enumerate(config.quantities):
-        colour = style.CLASS_COLOURS[order % len(style.CLASS_COLOURS)]
-        points = _sweep(axes, config, context, quantity, colour, order)
+        points = _sweep(axes, config, context, quantity, look, order)
         frames.append(points)
         if not len(points):
             why = context.reason(config.group, quantity.evaluation) or ""
             reasons[config.label, quantity.label] = why
-        for place, line in enumerate(config.references):
+        for line in config.references:
             results, reason = lines.results_of(context, line, quantity.evaluation)
             if not results:
                 reasons[line.label, quantity.label] = reason
                 continue
-            look = (colour, DASHES[place % len(DASHES)])
-            frames.append(_reference(axes, quantity, line.label, results, look))
+            there = style.look(context.group(line.group))
+            frames.append(_reference(axes, quantity, line.label, results, there, order))
     if axes.get_lines():
         axes.set(xlabel=config.xlabel, ylabel=config.ylabel)
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -91,28 +89,30 @@ def _count(rows: pd.DataFrame) -> str:
 
 
 def _sweep(
-    axes: Axes, config: Config, context: Context, quantity: Quantity, colour: str, order: int
+    axes: Axes, config: Config, context: Context, quantity: Quantity, look: Look, order: int
 ) -> pd.DataFrame:
     measured = {"value": (quantity.evaluation, quantity.value)}
     points = sweeps.points(context, config.group, measured, config.strength)
     points["value"] *= quantity.scale
     if len(points):
         sweep = sweeps.from_points(points, ["value"])
-        curves.band(axes, sweep.strengths, sweep.values["value"], colour, quantity.label, order)
+        name = f"{config.label}, {quantity.label}"
+        curves.band(axes, sweep.strengths, sweep.values["value"], look, name, order)
         if quantity.published is not None:
             x, y = (np.array(numbers, float) for numbers in (quantity.published.x, quantity.published.y))
-            curves.pale(axes, x, y, colour, f"{quantity.label} (published)")
+            curves.published(axes, x, y, look.colour, f"{curves.PUBLISHED}, {quantity.label}", order=order)
     return points.assign(line=config.label, quantity=quantity.label)[COLUMNS]
 
 
 def _reference(
-    axes: Axes, quantity: Quantity, label: str, results: list, look: tuple[str, Any]
+    axes: Axes, quantity: Quantity, label: str, results: list, look: Look, order: int
 ) -> pd.DataFrame:
     values = np.array([quantity.scale * result.value(quantity.value) for result in results])
     finite = values[np.isfinite(values)]
     if len(finite):
-        name = f"{quantity.label}, {label}"
-        axes.axhline(finite.mean(), color=look[0], ls=look[1], lw=1, zorder=0, label=name)
+        name = f"{label}, {quantity.label}"
+        how = curves.line(look, order)
+        axes.axhline(finite.mean(), color=look.colour, lw=1, zorder=0, label=name, clip_on=False, **how)
     rows = [
         (label, quantity.label, r.run, r.seed, r.status, np.nan, value) for r, value in zip(results, values)
     ]

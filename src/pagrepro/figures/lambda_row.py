@@ -71,10 +71,10 @@ def draw(config: Config, context: Context) -> FigureResult:
         axes[-1].set_axis_off()
         digits = [quantity.digits for quantity in config.quantities]
         text = "\n".join(_text(n, d) for n, d in zip(here, digits, strict=True))
-        axes[-1].text(0, 0.5, text, va="center", fontsize=6.5, transform=axes[-1].transAxes)
+        axes[-1].text(0, 0.5, text, va="center", fontsize=style.SMALL, transform=axes[-1].transAxes)
         if place == 0:
-            axes[-1].set_title("measured (published)", loc="left")
-    figure.supxlabel(images.LEGEND, fontsize=6)
+            axes[-1].set_title("measured\n(published)", loc="left")
+    figure.supxlabel(images.LEGEND, fontsize=style.SMALL)
     return FigureResult(figure, pd.DataFrame(numbers))
 
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from pydantic import Field
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
 from pagrepro.figures import _maps as maps
@@ -171,7 +172,7 @@ class _Drawing:
             for place, axes in enumerate(grid[1]):
                 if self.scores is None:
                     axes.set(xticks=[], yticks=[])
-                    axes.text(0.5, 0.5, "no score", ha="center", va="center", fontsize=6)
+                    axes.text(0.5, 0.5, "no score", ha="center", va="center", fontsize=style.SMALL)
                 else:
                     maps.show(axes, self.scores[place], self.config.scaling)
         for cell, line in zip(self.cells, grid[first:], strict=True):
@@ -214,5 +215,5 @@ def _heading(axes: Axes, text: str) -> None:
     """Words over a line that reaches over some columns."""
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.axis("off")
-    axes.plot([0.03, 0.97], [0.05, 0.05], color=style.GREY, lw=1, clip_on=False)
+    axes.plot([0.03, 0.97], [0.05, 0.05], color=palette.GREY, lw=1, clip_on=False)
     axes.text(0.5, 0.2, text, ha="center", va="bottom", fontsize=8)

@@ -10,13 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pydantic import Field, model_validator
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.errors import DataError
-from pagrepro.figure_options import Line, check_panels
+from pagrepro.figure_options import Line, Published, check_panels
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
+from pagrepro.palette import Look
 from pagrepro.results import Context, Result
 
 REVISION = 1
@@ -26,7 +28,8 @@ class Panel(Strict):
     """x: array (points,) of the evaluation; y: array (points,) or (N, points); x_scale, y_scale: from the
     file's unit to that of the axis; mask: booleans (N,) or (N, points), examples whose mean y is (those that
     hold, for example), in the second case each point's own, or with mask_point all those of this point;
-    lines: labels of those drawn, all if none is given; horizontal: height of a line with this label."""
+    lines: labels of those drawn, all if none is given; horizontal: height of a line with this label;
+    published: by the label of a line, in the units of the axes."""
 
     label: str
     evaluation: str
@@ -43,6 +46,7 @@ class Panel(Strict):
     lines: tuple[str, ...] = ()
     horizontal: Number | None = None
     horizontal_label: str = ""
+    published: dict[str, Published] = {}
 
 
 class Config(Strict):
@@ -66,23 +70,25 @@ def draw(config: Config, context: Context) -> FigureResult:
     a line have other places."""
     wide = 2.5 if len(config.panels) > 1 else 4.6
     figure, grid = lines.panels(len(config.panels), config.columns, wide, 2.0)
-    colours = lines.colours(context, config.lines)
+    looks = lines.looks(context, config.lines)
     frames, drawn, reasons = [], {}, {}
     for axes, panel in zip(grid, config.panels, strict=True):
         axes.set_title(panel.label)
         missing = {}
-        for order, line in enumerate(config.lines):
+        for line in config.lines:
             if panel.lines and line.label not in panel.lines:
                 continue
             results, reason = lines.results_of(context, line, panel.evaluation)
             if not results:
                 missing[line.label] = reason
                 continue
-            frames.append(_curve(axes, panel, line.label, results, colours[line.label], order))
+            frames.append(_curve(axes, panel, line.label, results, looks[line.label]))
             drawn[line.label] = (line.group, lines.count(results))
         reasons |= {(label, panel.label): reason for label, reason in missing.items()}
         if axes.get_lines():
             _axes(axes, panel)
+            if drawn.keys() & panel.published.keys():
+                curves.published_key(axes)
         else:
             style.unavailable(axes, next(filter(None, missing.values()), ""), wide=28)
     lines.legend(figure)
@@ -97,13 +103,16 @@ def draw(config: Config, context: Context) -> FigureResult:
 
 
 def _curve(
-    axes: Axes, panel: Panel, label: str, results: list[Result], colour: str, order: int
+    axes: Axes, panel: Panel, label: str, results: list[Result], look: tuple[Look, int]
 ) -> pd.DataFrame:
     places = [panel.x_scale * result.array(panel.x).astype(float) for result in results]
     heights = [panel.y_scale * _heights(panel, result) for result in results]
     x, y = curves.on_one_grid(results, places, heights, f"{panel.y!r} over another {panel.x!r}")
     shown = np.where(y > 0, y, np.nan) if panel.log_y else y
-    curves.band(axes, x, shown, colour, label, order, marks=16)
+    curves.band(axes, x, shown, look[0], label, look[1], marks=12)
+    if label in panel.published:
+        told = panel.published[label]
+        curves.published(axes, told.x, told.y, look[0].colour, "", joined=len(told.x) > 1)
     rows = [
         pd.DataFrame(
             {
@@ -150,5 +159,5 @@ def _axes(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log")
     if panel.horizontal is not None:
         axes.axhline(
-            panel.horizontal, color=style.GREY, lw=0.8, ls=":", zorder=0, label=panel.horizontal_label
+            panel.horizontal, color=palette.GREY, lw=0.8, ls=":", zorder=0, label=panel.horizontal_label
         )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from pydantic import Field, model_validator
 
 from pagrepro.artifact import FigureResult
@@ -18,6 +19,7 @@ from pagrepro.figures import _curves as curves
 from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
+from pagrepro.palette import Look
 from pagrepro.results import Context, Member
 
 REVISION = 1
@@ -25,13 +27,14 @@ REVISION = 1
 
 class Panel(Strict):
     """value: of the monitor, or, without a monitor, a metric of the training itself (mean of an epoch);
-    scale: from its unit to that of the axis."""
+    scale: from its unit to that of the axis; published: what lines ended with, by their labels."""
 
     label: str
     monitor: str | None = None
     value: str
     scale: Number = 1
     ylabel: str
+    published: dict[str, Number] = {}
 
 
 class Config(Strict):
@@ -56,9 +59,9 @@ def draw(config: Config, context: Context) -> FigureResult:
     """Frame: one row per panel, line, run and epoch with the value, NaN where it was not finite. Raises
     DataError when no run of a line has what a panel asks for."""
     figure, grid = lines.panels(len(config.panels), config.columns, 3.2, 2.2)
-    colours = lines.colours(context, config.lines)
+    looks = lines.looks(context, config.lines)
     frames, drawn, reasons = [], {}, {}
-    for order, line in enumerate(config.lines):
+    for line in config.lines:
         histories, reasons[line.label] = _histories(context, line)
         if not any(history for _, history in histories):
             continue
@@ -66,7 +69,7 @@ def draw(config: Config, context: Context) -> FigureResult:
         for axes, panel in zip(grid, config.panels, strict=True):
             rows = _rows(panel, line.label, histories)
             frames.append(rows)
-            _band(axes, rows, colours[line.label], line.label, order)
+            _band(axes, panel, rows, line.label, looks[line.label])
     for axes, panel in zip(grid, config.panels, strict=True):
         axes.set_title(panel.label)
         if not axes.get_lines():
@@ -74,8 +77,14 @@ def draw(config: Config, context: Context) -> FigureResult:
             continue
         axes.set(xlabel="epoch", ylabel=panel.ylabel)
         axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        if drawn.keys() & panel.published.keys():
+            curves.published_key(axes)
     lines.legend(figure)
-    lines.foot(figure, context, drawn, reasons, "bands from the smallest to the largest run")
+    words = "bands from the smallest to the largest run"
+    if any(drawn.keys() & panel.published.keys() for panel in config.panels):
+        words += "; published: at the end of the published fits"
+    lines.foot(figure, context, drawn, reasons, words)
     return FigureResult(figure, lines.frame(frames, COLUMNS))
 
 
@@ -121,8 +130,11 @@ def _names(panel: Panel, line: dict[str, Any]) -> list[str]:
     return [f"{monitor}.{name}" for monitor, values in line["monitor"].items() for name in values]
 
 
-def _band(axes: Axes, rows: pd.DataFrame, colour: str, label: str, order: int) -> None:
+def _band(axes: Axes, panel: Panel, rows: pd.DataFrame, label: str, look: tuple[Look, int]) -> None:
+    """The line, and above the last epoch what the published fits ended with."""
     if rows["value"].notna().any():
         table = rows.pivot(index="run", columns="epoch", values="value")
         epochs = table.columns.to_numpy(float)
-        curves.band(axes, epochs, table.to_numpy(float), colour, label, order, marks=12)
+        curves.band(axes, epochs, table.to_numpy(float), look[0], label, look[1], marks=12)
+        if label in panel.published:
+            curves.published(axes, epochs[-1], panel.published[label], look[0].colour, "", joined=False)

@@ -53,7 +53,7 @@ class Config(Strict):
 
 
 SIZE = 1.0
-FRAMES = "blue frame: the network holds against the attack; red, dotted: it does not"
+FRAMES = "frames: solid blue, the network holds against the attack; dashed orange, it does not"
 
 
 def draw(config: Config, context: Context) -> FigureResult:
@@ -76,7 +76,7 @@ def draw(config: Config, context: Context) -> FigureResult:
                 _about(axes, config, result, _places(config, result)[column])
         pictures.side_label(line[0], label)
     if config.outcome:
-        figure.supxlabel(FRAMES, fontsize=lines.SMALL)
+        figure.supxlabel(FRAMES, fontsize=style.SMALL)
     return FigureResult(figure)
 
 
@@ -130,9 +130,9 @@ def _picture(image: np.ndarray, name: str) -> np.ndarray:
 def _about(axes: Axes, config: Config, result: Result, place: int) -> None:
     """The norm below a map, and its frame."""
     if config.norms:
-        axes.set_xlabel(lines.short(result.array("l1")[place]), labelpad=2, fontsize=6)
+        axes.set_xlabel(lines.short(result.array("l1")[place]), labelpad=2, fontsize=style.SMALL)
     if config.outcome:
         holds = bool(result.array("attack_correct")[place])
-        colour, dash = (style.BLUE, "-") if holds else (style.VERMILION, ":")
+        colour, dash = images.HELD[holds], "-" if holds else "--"
         for spine in axes.spines.values():
             spine.set(visible=True, color=colour, linewidth=1.6, linestyle=dash)

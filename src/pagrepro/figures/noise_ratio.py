@@ -10,8 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pydantic import Field
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.figures import _curves as curves
+from pagrepro.figures import _lines as lines
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
 from pagrepro.results import Context
@@ -47,7 +49,8 @@ def draw(config: Config, context: Context) -> FigureResult:
     figure = style.figure(4.2, 2.9)
     axes = figure.subplots()
     frames, reasons = [], {}
-    for order, line in enumerate(config.lines):
+    looks = lines.looks(context, config.lines)
+    for line in config.lines:
         reason = context.reason(line.group, config.evaluation)
         results = [] if reason else context.results(line.group, config.evaluation)
         if not results:
@@ -57,7 +60,7 @@ def draw(config: Config, context: Context) -> FigureResult:
         kept = sigma > 0
         sigma, ratio = sigma[kept], ratio[:, kept]
         label = f"{line.label}, {len(results)} seed{'s' * (len(results) != 1)}"
-        curves.band(axes, sigma, ratio, style.colour(context.group(line.group), line.label), label, order)
+        curves.band(axes, sigma, ratio, looks[line.label][0], label, looks[line.label][1], marks=12)
         for result, heights in zip(results, ratio, strict=True):
             about = (line.label, result.run, result.seed, result.status)
             frames.append(pd.DataFrame({**dict(zip(COLUMNS, about)), "sigma": sigma, "ratio": heights}))
@@ -76,8 +79,8 @@ def draw(config: Config, context: Context) -> FigureResult:
 def _axes(axes: Axes, config: Config, frame: pd.DataFrame) -> None:
     curves.logarithmic(axes, frame["sigma"].to_numpy())
     if config.middle is not None:
-        axes.axvspan(*config.middle, color="#eeeeee", zorder=0)
-    axes.axhline(1, color="red", lw=1, zorder=1)
+        axes.axvspan(*config.middle, color="#eeeeee", zorder=0, label="judged: mean over these σ")
+    axes.axhline(1, color=palette.DARK_GREY, lw=1, ls=":", zorder=1, label="equal")
     top = config.top or 1.08 * over_seeds(frame["ratio"].to_numpy()[:, None])[2].max(initial=1.0)
     axes.set(
         xlabel="standard deviation of the noise σ", ylabel="R(σ): change by noise on signal\n/ on distractor"

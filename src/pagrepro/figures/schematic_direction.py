@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, Ellipse, FancyArrowPatch, FancyBboxPatch, Polygon
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.figures import _style as style
 from pagrepro.options import Strict
@@ -32,7 +33,7 @@ def draw(config: Config, context: Context) -> FigureResult:
     axes.axis("off")
     start = (1.5, 3.2)
     places = ((8.4, 5.5), (8.4, 3.3), (8.4, 1.1))
-    colours = (style.BLUE, style.GREEN, style.VERMILION)
+    colours = (palette.BLUE, palette.GREEN, palette.VERMILION)
     _card(axes, start, config.source, "black")
     _cat(axes, start)
     for number, (place, colour, words, shape) in enumerate(
@@ -96,7 +97,7 @@ def _bird(axes: Axes, centre: tuple[float, float], colour: str) -> None:
     axes.add_patch(Ellipse((x - 0.08, y - 0.12), 0.85, 0.48, angle=15, color=colour, alpha=0.85))
     axes.add_patch(Circle((x + 0.33, y + 0.26), 0.2, color=colour))
     axes.add_patch(
-        Polygon([(x + 0.5, y + 0.33), (x + 0.72, y + 0.24), (x + 0.5, y + 0.19)], color=style.ORANGE)
+        Polygon([(x + 0.5, y + 0.33), (x + 0.72, y + 0.24), (x + 0.5, y + 0.19)], color=palette.ORANGE)
     )
     axes.add_patch(Polygon([(x - 0.42, y - 0.12), (x - 0.72, y - 0.42), (x - 0.32, y - 0.33)], color=colour))
     axes.add_patch(Circle((x + 0.37, y + 0.3), 0.04, color="white"))

@@ -9,6 +9,7 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.figures import _style as style
 from pagrepro.options import Strict
@@ -61,8 +62,8 @@ def _direct(axes: Axes) -> None:
     _loss(axes, (12.65, 2.9), r"$L_{D\hat{x}'}$: $y$")
     _loss(axes, (12.65, 1.3), r"$L_G$: $\neg y$")
     _network(axes, (10.5, 5.0), "$D$")
-    axes.plot([10.5, 10.5], [2.8, 4.4], color=style.GREY, lw=1, ls=":")
-    axes.text(10.65, 3.6, "same network", fontsize=7, color=style.GREY, va="center")
+    axes.plot([10.5, 10.5], [2.8, 4.4], color=palette.GREY, lw=1, ls=":")
+    axes.text(10.65, 3.6, "same network", fontsize=7, color=palette.GREY, va="center")
     _arrow(axes, (0.9, 3.7), (9.9, 5.0), bend=-0.14)
     _arrow(axes, (11.1, 5.0), (11.95, 5.0))
     _loss(axes, (12.65, 5.0), "$L_{Dx}$: $y$")
@@ -81,7 +82,7 @@ def _indirect(axes: Axes) -> None:
     _arrow(axes, (6.9, 3.4), (6.9, 4.2))
     _arrow(axes, (11.1, 3.4), (11.1, 4.2))
     _arrow(axes, (9.0, 5.0), (1.2, 4.3), bend=0.2, dashed=True)
-    axes.text(5.1, 5.75, "update $z$, until $z_c^*$", ha="center", va="center", color=style.VERMILION)
+    axes.text(5.1, 5.75, "update $z$, until $z_c^*$", ha="center", va="center", color=palette.VERMILION)
     _sum(axes, (9.0, 1.75), "−")
     _arrow(axes, (7.65, 2.55), (8.77, 1.87))
     _arrow(axes, (10.6, 2.55), (9.23, 1.87))
@@ -104,11 +105,11 @@ def _value(axes: Axes, centre: Point, words: str, wide: float = 1.0) -> None:
 
 
 def _network(axes: Axes, centre: Point, words: str) -> None:
-    _box(axes, centre, words, 1.2, 1.2, "#d6e9f8", style.BLUE)
+    _box(axes, centre, words, 1.2, 1.2, "#d6e9f8", palette.BLUE)
 
 
 def _loss(axes: Axes, centre: Point, words: str, wide: float = 1.4) -> None:
-    _box(axes, centre, words, wide, 0.8, "#fdebc8", style.ORANGE)
+    _box(axes, centre, words, wide, 0.8, "#fdebc8", palette.ORANGE)
 
 
 def _sum(axes: Axes, centre: Point, sign: str) -> None:
@@ -119,7 +120,7 @@ def _sum(axes: Axes, centre: Point, sign: str) -> None:
 def _arrow(axes: Axes, tail: Point, tip: Point, bend: float = 0.0, dashed: bool = False) -> None:
     arrow = FancyArrowPatch(
         tail, tip, arrowstyle="-|>", mutation_scale=10, lw=1.2, shrinkA=0, shrinkB=0,
-        connectionstyle=f"arc3,rad={bend}", color=style.VERMILION if dashed else "black",
+        connectionstyle=f"arc3,rad={bend}", color=palette.VERMILION if dashed else "black",
         linestyle="--" if dashed else "-",
     )  # fmt: skip
     axes.add_patch(arrow)

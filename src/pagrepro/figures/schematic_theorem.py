@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Arc, FancyArrowPatch
 from pydantic import Field
 
+from pagrepro import palette
 from pagrepro.artifact import FigureResult
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
@@ -40,7 +41,7 @@ def draw(config: Config, context: Context) -> FigureResult:
     axes.axis("off")
     # Names where the boundary is not: it falls from left to right.
     _sphere(axes, inner, 1.25 * gap, BROWN, f"class −1, radius {inner:g}", -0.85 * gap)
-    _sphere(axes, outer, 1.25 * gap, style.PURPLE, f"class 1, radius {outer:g}", 0.8 * gap)
+    _sphere(axes, outer, 1.25 * gap, palette.PURPLE, f"class 1, radius {outer:g}", 0.8 * gap)
     # The inner example is at the top of its sphere, the outer one straight above it.
     low, high = np.array([0.0, inner]), np.array([0.0, outer])
     turn = np.radians(config.angle)
@@ -70,11 +71,11 @@ def _sphere(axes: Axes, radius: float, reach: float, colour: str, words: str, at
 def _boundary(axes: Axes, middle: np.ndarray, normal: np.ndarray, gap: float) -> None:
     along = np.array([normal[1], -normal[0]])
     ends = np.stack([middle - 1.2 * gap * along, middle + 1.0 * gap * along])
-    axes.plot(*ends.T, color=style.GREEN, lw=2, zorder=1)
-    axes.text(*(ends[1] + 0.05 * gap), "decision\nboundary", color=style.GREEN, ha="left", va="bottom")
+    axes.plot(*ends.T, color=palette.GREEN, lw=2, zorder=1)
+    axes.text(*(ends[1] + 0.05 * gap), "decision\nboundary", color=palette.GREEN, ha="left", va="bottom")
     start = middle + 0.6 * gap * along
-    _arrow(axes, start, start + 0.42 * gap * normal, style.GREEN, 1.8)
-    axes.text(*(start + 0.47 * gap * normal), r"$\omega$", color=style.GREEN, fontsize=11, ha="center")
+    _arrow(axes, start, start + 0.42 * gap * normal, palette.GREEN, 1.8)
+    axes.text(*(start + 0.47 * gap * normal), r"$\omega$", color=palette.GREEN, fontsize=11, ha="center")
 
 
 def _feet(axes: Axes, low: np.ndarray, high: np.ndarray, middle: np.ndarray, normal: np.ndarray) -> None:
@@ -83,7 +84,7 @@ def _feet(axes: Axes, low: np.ndarray, high: np.ndarray, middle: np.ndarray, nor
     axes.text(0.012, (low + 0.72 * (high - low))[1], r"$\Delta x$", fontsize=11, ha="left", va="center")
     for point, name, colour, side, word in (
         (low, "i", BROWN, 1, r"$\rho(x_i)$"),
-        (high, "j", style.PURPLE, -1, r"$\rho(x_j)$"),
+        (high, "j", palette.PURPLE, -1, r"$\rho(x_j)$"),
     ):
         foot = point + normal * ((middle - point) @ normal)
         axes.plot(*np.stack([point, foot]).T, color=colour, ls="--", lw=1.4, zorder=2)

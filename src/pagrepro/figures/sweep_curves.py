@@ -4,26 +4,29 @@ objective.
 Srinivas et al. (2023), Figure 2 (both rows) and Figure 3 (the lower row alone). Upper row: change of the
 output by noise on and off the data manifold. Lower row: accuracy at the left axis, alignment at the right
 one. Lines are means over seeds, bands go from the smallest to the largest seed. Ours besides: the three
-regimes of section 5, found from the means (`pagrepro.regimes`), and curves read off published figures,
-pale and dashed.
+regimes of section 5, found from the means (`pagrepro.regimes`), and curves read off published figures, pale
+with open diamonds. A column has the colour of its objective; what a curve shows is said by its dash and mark.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from pydantic import Field
 
-from pagrepro import regimes, sweeps
+from pagrepro import palette, regimes, sweeps
 from pagrepro.artifact import FigureResult
 from pagrepro.figure_options import Published
 from pagrepro.figures import _curves as curves
 from pagrepro.figures import _pictures as pictures
+from pagrepro.figures import _regimes as shading
 from pagrepro.figures import _style as style
 from pagrepro.options import Number, Strict
+from pagrepro.palette import Look
 from pagrepro.results import Context
 from pagrepro.sweeps import Sweep
 
@@ -68,9 +71,11 @@ class Config(Strict):
     drop: Number = Field(0.10, gt=0)
 
 
-COLOURS = {"on": style.GREEN, "off": style.VERMILION, "accuracy": style.BLUE, "alignment": style.ORANGE}
+QUANTITIES = ("on", "off", "accuracy", "alignment")
+# Dash and mark of the first and of the second curve of a row; columns beside each other on a page.
+LOOKS = ({"ls": "-", "marker": "o"}, {"ls": "--", "marker": "s"})
+ACROSS = 2
 PUBLISHED = "published (read off)"
-SHADES = {regimes.WEAK: "#f2f2f2", regimes.ALIGNED: "#fff3c4", regimes.EXCESSIVE: "#e3e3e3"}
 FRAME = [
     "objective", "run", "seed", "status", "strength", "on", "off", "accuracy", "alignment", "measure",
     "regime",
@@ -81,9 +86,10 @@ FRAME = [
 class _Drawn:
     """What one column shows. points: one row per run; measure: the alignment that is drawn, None where
     there is none; substitute: it is not the first of the configuration; reasons: quantity -> why it
-    cannot be had; x: places of the strengths on the axis."""
+    cannot be had; x: places of the strengths on the axis; colour: of the objective."""
 
     column: Column
+    colour: str
     points: pd.DataFrame
     sweep: Sweep | None
     measure: Quantity | None
@@ -103,20 +109,32 @@ class _Drawn:
 def draw(config: Config, context: Context) -> FigureResult:
     """Frame: one row per run; `measure` says which alignment it is. Raises DataError when a run lacks the
     label of the strength."""
-    wide, high = len(config.columns), len(config.rows)
-    figure = style.figure(2.7 * wide + 0.9, 1.9 * high + 1.0)
-    grid = figure.subplots(high, wide, squeeze=False)
+    figure, grid = _grid(len(config.columns), len(config.rows))
     drawn = [_column(config, context, column) for column in config.columns]
-    for line, here in zip(grid.T, drawn, strict=True):
+    for line, here in zip(grid, drawn, strict=True):
         for axes, row in zip(line, config.rows, strict=True):
             _sensitivity(axes, config, here) if row == "sensitivity" else _alignment(axes, config, here)
             axes.set_xlabel(here.column.xlabel if axes is line[-1] and here.sweep is not None else "")
-        _name_regimes(line[0], here)
+        shading.name(line[0], here.found, here.x, here.logarithmic)
         title = pictures.titled(context, here.column.label, [here.column.group])
-        line[0].set_title(title, pad=6 if here.found is None else 19)
-    _legend(figure)
-    figure.supxlabel(_counts(config, context, drawn), fontsize=6.5)
+        line[0].set_title(title, pad=6 if here.found is None else 22)
+    _legend(figure, config, drawn)
+    figure.supxlabel(_counts(config, context, drawn), fontsize=style.SMALL)
     return FigureResult(figure, pd.concat([_frame(here) for here in drawn], ignore_index=True)[FRAME])
+
+
+def _grid(columns: int, rows: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure, and for every column its axes from top to bottom; more columns than a page holds go below."""
+    wide = min(columns, ACROSS)
+    blocks = -(-columns // wide)
+    figure = style.figure(3.0 * wide + 1.0, blocks * (1.75 * rows + 0.35) + 0.9)
+    grid = figure.subplots(blocks * rows, wide, squeeze=False)
+    found = [
+        [grid[block * rows + row, n] for row in range(rows)] for block in range(blocks) for n in range(wide)
+    ]
+    for axes in (axes for column in found[columns:] for axes in column):
+        axes.set_axis_off()
+    return figure, found[:columns]
 
 
 def _column(config: Config, context: Context, column: Column) -> _Drawn:
@@ -134,22 +152,23 @@ def _column(config: Config, context: Context, column: Column) -> _Drawn:
         wanted["alignment"] = measure
     measured = {name: (q.evaluation, q.value) for name, q in wanted.items()}
     points = sweeps.points(context, column.group, measured, config.strength)
-    points = points.reindex(columns=["run", "seed", "status", "strength", *COLOURS])
-    sweep = sweeps.from_points(points, list(COLOURS)) if len(points) else None
+    points = points.reindex(columns=["run", "seed", "status", "strength", *QUANTITIES])
+    sweep = sweeps.from_points(points, list(QUANTITIES)) if len(points) else None
     strengths = np.zeros(0) if sweep is None else sweep.strengths
     x = strengths if column.scale == "log" else np.arange(len(strengths), dtype=float)
     found = None
     if sweep is not None and np.isfinite(sweep.values["on"]).any() and np.isfinite(sweep.values["off"]).any():
-        found = regimes.find(*(sweep.mean(name) for name in COLOURS), drop=config.drop)
+        found = regimes.find(*(sweep.mean(name) for name in QUANTITIES), drop=config.drop)
     told = {name: reason for name, reason in reasons.items() if reason}
-    return _Drawn(column, points, sweep, measure, measure != config.alignment[0], told, found, x)
+    colour = style.look(context.group(column.group)).colour
+    return _Drawn(column, colour, points, sweep, measure, measure != config.alignment[0], told, found, x)
 
 
 def _sensitivity(axes: Axes, config: Config, here: _Drawn) -> None:
     if not (here.has("on") or here.has("off")):
         style.unavailable(axes, here.reasons.get("on") or here.reasons.get("off") or "")
         return
-    _shade(axes, here)
+    shading.shade(axes, here.found, here.x, here.logarithmic)
     told = [here.column.published[name].y for name in ("on", "off") if name in here.column.published]
     ours = [here.sweep.values[name] for name in ("on", "off") if here.has(name)]
     pale = curves.axis_apart(axes, told, ours, PUBLISHED)
@@ -166,19 +185,19 @@ def _alignment(axes: Axes, config: Config, here: _Drawn) -> None:
     if not (here.has("accuracy") or here.has("alignment")):
         style.unavailable(axes, here.reasons.get("accuracy") or here.reasons.get("alignment") or "")
         return
-    _shade(axes, here)
+    shading.shade(axes, here.found, here.x, here.logarithmic)
     _curve(axes, here, "accuracy", config.accuracy.label or "accuracy", 0)
     _axis(axes, here)
     axes.set_ylim(0, 1.05)
-    axes.set_ylabel(config.accuracy.label or "accuracy", color=style.BLUE)
+    axes.set_ylabel(f"{config.accuracy.label or 'accuracy'} (solid)")
     if not here.has("alignment"):
         what = "not testable" if "alignment" in here.reasons else "not finished yet"
-        axes.text(0.02, 0.03, f"alignment: {what}", transform=axes.transAxes, fontsize=6)
+        axes.text(0.02, 0.03, f"alignment: {what}", transform=axes.transAxes, fontsize=style.SMALL)
         return
     right = axes.twinx()
     right.spines["right"].set_visible(True)
     _curve(right, here, "alignment", "alignment of gradients", 1)
-    right.set_ylabel(here.measure.label or here.measure.value, color=style.ORANGE)
+    right.set_ylabel(f"{here.measure.label or here.measure.value}\n(dashed)")
     right.margins(y=0.12)
 
 
@@ -187,7 +206,9 @@ def _curve(
 ) -> None:
     """Our curve, and the published one where it is of the same quantity (a substitute is another one)."""
     if here.has(name):
-        curves.band(axes, here.x, here.sweep.values[name], COLOURS[name], label, order)
+        # Marks say which quantity it is here: all curves are of one objective.
+        look = Look(here.colour, LOOKS[order]["marker"])
+        curves.band(axes, here.x, here.sweep.values[name], look, label, order)
     published = here.column.published.get(name)
     if published is None or (name == "alignment" and here.substitute):
         return
@@ -196,7 +217,7 @@ def _curve(
         at = {strength: place for strength, place in zip(here.sweep.strengths, here.x)}
         kept = np.isin(x, here.sweep.strengths)
         x, y = np.array([at[strength] for strength in x[kept]]), y[kept]
-    curves.pale(published_axes or axes, x, y, COLOURS[name], PUBLISHED)
+    curves.published(published_axes or axes, x, y, here.colour, PUBLISHED, order=order)
 
 
 def _axis(axes: Axes, here: _Drawn) -> None:
@@ -207,41 +228,23 @@ def _axis(axes: Axes, here: _Drawn) -> None:
         axes.set_xticks(here.x, names, rotation=45 if len(names) > 6 else 0)
 
 
-def _stripes(here: _Drawn) -> list[tuple[str, float, float]]:
-    """(regime, left end, right end) on the axis."""
-    if here.found is None:
-        return []
-    ends = curves.edges(here.x, here.logarithmic)
-    return [(name, ends[first], ends[last + 1]) for name, first, last in here.found.pieces()]
+def _legend(figure: Figure, config: Config, drawn: list[_Drawn]) -> None:
+    """What dashes and marks mean, in grey: colours are those of the objectives, which the titles name."""
+    names = {"sensitivity": (config.on.label or "on", config.off.label or "off")}
+    names["alignment"] = (config.accuracy.label or "accuracy", "alignment of gradients")
+    handles = []
+    for row in config.rows if any(here.sweep is not None for here in drawn) else ():
+        for label, look in zip(names[row], LOOKS, strict=True):
+            face = palette.DARK_GREY if look is LOOKS[0] else "white"
+            handles.append(_key(label, lw=1.2, ms=3.4, mfc=face, **look))
+    if any(here.column.published and here.sweep is not None for here in drawn):
+        handles.append(_key(PUBLISHED, ls="none", marker="D", ms=4, mfc="white"))
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=3)
 
 
-def _shade(axes: Axes, here: _Drawn) -> None:
-    for name, left, right in _stripes(here):
-        axes.axvspan(left, right, color=SHADES[name], lw=0, zorder=0)
-
-
-def _name_regimes(axes: Axes, here: _Drawn) -> None:
-    """The name of each regime once, above its longest stripe."""
-    axes.get_xlim()  # sets limits that are still to be found
-    longest: dict[str, tuple[float, float]] = {}
-    for name, left, right in _stripes(here):
-        a, b = axes.transData.transform([(left, 0), (right, 0)])[:, 0]
-        if b - a > longest.get(name, (0, 0))[0]:
-            longest[name] = (b - a, axes.transAxes.inverted().transform(((a + b) / 2, 0))[0])
-    for name, (_, middle) in longest.items():
-        # The narrow one above the others.
-        height = 1.07 if name == regimes.ALIGNED else 1.01
-        axes.text(middle, height, name, transform=axes.transAxes, ha="center", va="bottom", fontsize=6)
-
-
-def _legend(figure: Figure) -> None:
-    seen = {}
-    for axes in figure.axes:
-        seen |= {label: line for line, label in zip(*axes.get_legend_handles_labels())}
-    if PUBLISHED in seen:
-        seen[PUBLISHED] = seen.pop(PUBLISHED)
-    if seen:
-        figure.legend(list(seen.values()), list(seen), loc="outside upper center", ncols=min(len(seen), 5))
+def _key(label: str, **look: Any) -> Line2D:
+    return Line2D([], [], color=palette.DARK_GREY, label=label, **look)
 
 
 def _counts(config: Config, context: Context, drawn: list[_Drawn]) -> str:

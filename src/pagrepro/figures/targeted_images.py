@@ -18,6 +18,8 @@ NUMBERS = False
 
 
 class Row(Strict):
+    """A group, and how the figure calls it."""
+
     label: str
     group: str
 
@@ -54,5 +56,5 @@ def draw(config: Config, context: Context) -> FigureResult:
             titled = True
             diverged = "\ndiverged" if result.diverged else ""
             axes[0].set_ylabel(row.label + diverged, rotation=0, ha="right", va="center")
-    figure.supxlabel(images.LEGEND, fontsize=6)
+    figure.supxlabel(images.LEGEND, fontsize=style.SMALL)
     return FigureResult(figure)

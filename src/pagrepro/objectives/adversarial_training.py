@@ -1,4 +1,4 @@
-"""Adversarial training: cross-entropy on attacked images (Madry et al., 2018).
+"""Adversarial training: cross-entropy on attacked images (Madry et al., 2018, Eq. 2.1).
 
 The teachers of Ganz et al. (2022) for STL-10 and Fig. 1, and the usual point of comparison. Each step attacks
 the augmented images and takes the cross-entropy there; clean images are not trained on. Srinivas et al.

@@ -38,10 +38,10 @@ class Inert:
         pass
 
     def append(self, value: Any) -> None:
-        pass
+        """Taken, and dropped."""
 
     def extend(self, values: Any) -> None:
-        pass
+        """Taken, and dropped."""
 
     add = append
     update = extend

@@ -29,6 +29,7 @@ class Cell:
     per_seed: tuple[tuple[int, float], ...] = ()
 
     def text(self, digits: int) -> str:
+        """`12.3 ± 0.4 (n=3)`, or why there is nothing."""
         if self.reason:
             return f"not testable: {self.reason}"
         return number(self.mean, self.sd, digits) + (f" (n={self.n})" if self.n else "")

@@ -36,6 +36,8 @@ class Column(Strict):
 
 
 class Row(Strict):
+    """A group whose runs are the points, and how the table calls it."""
+
     label: str
     group: str
 

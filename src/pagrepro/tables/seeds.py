@@ -9,6 +9,8 @@ REVISION = 1
 
 
 class Row(Strict):
+    """A group, and how the table calls it."""
+
     label: str
     group: str
 

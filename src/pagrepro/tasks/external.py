@@ -17,6 +17,8 @@ CONVERTED = True
 
 
 class Config(Strict):
+    """adapter: what reads the file; model: the network that its weights are for."""
+
     adapter: plugin("sources")
     model: plugin("models")
 
