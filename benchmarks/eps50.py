@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import _digits
-from _measure import alternate, bar, note, ratios
+from _measure import alternate, bar, gflop, note, peak_mb, ratios
 from pagrepro import plugins
 from pagrepro.request import Measurement, MeasureRequest
 
@@ -70,8 +70,9 @@ def run(device: torch.device, quick: bool) -> dict:
         found[name] = measure(request, name)
 
     steps = {name: functools.partial(step, name) for name in VARIANTS}
+    counts = {name: {"GFLOP": gflop(step), "peak MiB": peak_mb(step, device)} for name, step in steps.items()}
     timing = ratios(alternate(steps, rounds, device, slice_s=0.0), FULL)
-    rows = [_row(name, found, timing) for name in VARIANTS]
+    rows = [_row(name, found, timing) | counts[name] for name in VARIANTS]
     full = found[FULL].values
     settings = {"images": n, "epochs": epochs, "budgets": len(GRID), "steps": STEPS, "rounds": rounds}
     settings |= {"clean error": round(full["clean_error"], 4), "final error": round(full["final_error"], 4)}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from _measure import alternate, bar, note, peak_mb, ratios, relative_error
+from _measure import alternate, bar, gflop, note, peak_mb, ratios, relative_error
 from pagrepro.load import freeze
 from pagrepro.tangent import decoder_jacobian, tangent_basis
 
@@ -86,13 +86,16 @@ def run(device: torch.device, quick: bool) -> dict:
     network, z = decoder(latent, width, side, **single), latents(n, latent, **single)
     calls = {name: functools.partial(variant, network, z) for name, variant in VARIANTS.items()}
     calls[FORWARD]()  # the first call of a process also loads and chooses kernels
-    note("  memory")
+    note("  operations and memory")
+    operations = {name: gflop(call) for name, call in calls.items()}
     memory = {name: peak_mb(call, device) for name, call in calls.items()}
     note(f"  time, {rounds} rounds")
     timing = ratios(alternate(calls, rounds, device, slice_s), BACKWARD_LOOP)
     rows = [
-        {"variant": name, **timing[name], "peak MiB": memory[name], "error": error[name]} for name in VARIANTS
-    ]
+        {"variant": name, **timing[name], "GFLOP": operations[name], "peak MiB": memory[name],
+         "error": error[name]}
+        for name in VARIANTS
+    ]  # fmt: skip
     settings = {"latent": latent, "pixels": 3 * side * side, "width": width, "images": n, "rounds": rounds}
     return {"rows": rows, "bars": bars(rows), "settings": settings}
 
