@@ -103,6 +103,13 @@ def gflop(step: Step) -> float:
     return flops(step) / 1e9
 
 
+def costs(step: Step, device: torch.device) -> dict[str, float | None]:
+    """GFLOP and peak MiB of one and the same call."""
+    found: dict[str, float | None] = {}
+    found["peak MiB"] = peak_mb(lambda: found.update(GFLOP=gflop(step)), device)
+    return {"GFLOP": found["GFLOP"], "peak MiB": found["peak MiB"]}
+
+
 def passes(step: Step, model: nn.Module) -> tuple[int, int]:
     """How many images go through the network in a step, and how many gradients come back from its output:
     twice as many for a double backward."""

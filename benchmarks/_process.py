@@ -1,4 +1,4 @@
-"""What benchmarks share that start processes: CPU time and memory of a command, and copies of the workflow."""
+"""What benchmarks share that start processes: time and memory of a command, and copies of the workflow."""
 
 import os
 import re

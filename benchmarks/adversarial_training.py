@@ -1,9 +1,10 @@
 """Adversarial training with PGD-10: an attack that differentiates images only, and one by `loss.backward()`.
 
-Madry et al. (2018), Eq. 2.1, with PGD on the cross-entropy in the max norm, as in the comparison of Srinivas et al.
-(2023), section 5. An attack needs the gradient of the images. Written with `loss.backward()`, as public code has
-it, every step of the attack also computes the gradients of all weights, which nobody uses: a third of its work.
-Both start at the same random point and take the same steps, so that the gradient of the weights is the same.
+Madry et al. (2018), Eq. 2.1, with PGD on the cross-entropy in the max norm, as in the comparison of
+Srinivas et al. (2023), section 5. An attack needs the gradient of the images. Written with
+`loss.backward()`, as public code has it, every step of the attack also computes the gradients of all
+weights, which nobody uses: a third of its work. Both start at the same random point and take the same
+steps, so that the gradient of the weights is the same.
 """
 
 import functools
@@ -14,7 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from _measure import (
-    alternate, bar, gflop, note, parameter_gradient, passes, peak_mb, ratios, relative_error,
+    alternate,
+    bar,
+    costs,
+    note,
+    parameter_gradient,
+    passes,
+    ratios,
+    relative_error,
 )  # fmt: skip
 from alignment_all_classes import PLAIN, Loss, examples, network, project_objective
 from pagrepro.batch import Batch
@@ -79,15 +87,16 @@ def run(device: torch.device, quick: bool) -> dict[str, Any]:
     model, batch = network(width, device), examples(n, side, device)
     steps = {name: functools.partial(_step, loss, model, batch) for name, loss in losses.items()}
     steps[PLAIN]()  # the first step of a process also loads and chooses kernels
-    counts = {name: (*passes(step, model), gflop(step), peak_mb(step, device)) for name, step in steps.items()}
+    counts = {name: costs(step, device) for name, step in steps.items()}
+    through = {name: passes(step, model) for name, step in steps.items()}
     note(f"  time, {rounds} rounds")
     timing = ratios(alternate(steps, rounds, device, slice_s), BY_BACKWARD)
     rows = []
     for name in losses:
-        forward, backward, operations, memory = counts[name]
+        forward, backward = through[name]
         row = {"variant": name, "forward": forward / n, "backward": backward / n, **timing[name]}
-        row |= {"GFLOP": operations, "FLOP ratio": operations / counts[BY_BACKWARD][2]}
-        rows.append(row | {"peak MiB": memory, "error": errors.get(name)})
+        row |= {**counts[name], "FLOP ratio": counts[name]["GFLOP"] / counts[BY_BACKWARD]["GFLOP"]}
+        rows.append(row | {"error": errors.get(name)})
     settings = {"width": width, "batch": n, "image side": side, "rounds": rounds}
     return {"rows": rows, "bars": bars(rows), "settings": settings}
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _measure import alternate, bar, gflop, note, parameter_gradient, peak_mb, ratios, relative_error
+from _measure import alternate, bar, costs, gflop, note, parameter_gradient, ratios, relative_error
 from pagrepro import plugins
 from pagrepro.augment import Augment, Draw, draw
 from pagrepro.batch import Batch
@@ -155,15 +155,14 @@ def run(device: torch.device, quick: bool) -> dict:
     steps = {name: functools.partial(_step, loss, model, batch) for name, loss in losses.items()}
     steps[PLAIN]()  # the first step of a process also loads and chooses kernels
     note("  memory")
-    memory = {name: peak_mb(step, device) for name, step in steps.items()}
+    counts = {name: costs(step, device) for name, step in steps.items()}
     note(f"  time, {rounds} rounds")
     timing = ratios(alternate(steps, rounds, device, slice_s), PLAIN)
     rows = []
     for name in losses:
         row = {"variant": name, **timing[name]}
-        row |= {"GFLOP": gflop(steps[name]), "GFLOP per image": published[name]}
-        row |= {"FLOP ratio": published[name] / published[PLAIN]}
-        row |= {"peak MiB": memory[name], "error": error.get(name)}
+        row |= {**counts[name], "GFLOP per image": published[name]}
+        row |= {"FLOP ratio": published[name] / published[PLAIN], "error": error.get(name)}
         row["exact"] = error[name] <= ERROR_LIMIT if name in error else None
         rows.append(row)
     settings = {"width": width, "width of operations": counted_width, "batch": n, "image side": side}

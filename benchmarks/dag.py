@@ -1,10 +1,10 @@
-"""What the workflow itself costs before the first job: dry runs, the plan, and a call that finds nothing to do.
+"""What the workflow itself costs before the first job: dry run, plan, and a call that finds nothing to do.
 
-The graph of the published grid (tier `full`) has some 2,000 jobs. The time is that of one process of Snakemake with this
-workflow in it. The project's design wants at most 15 s for a dry run, and for finding that there is nothing to do; it was
-written on a faster machine. So seconds are given as measured here, and also divided by how much slower this
-machine is, by the training steps of `machine.py`, measured in the same run. Both are printed; bars are judged by
-the second and say so.
+The graph of the published grid (tier `full`) has some 2,000 jobs. The time is that of one process of
+Snakemake with this workflow in it. The project's design wants at most 15 s for a dry run, and for finding
+that there is nothing to do; it was written on a faster machine. So seconds are given as measured here, and
+also divided by how much slower this machine is, by the training steps of `machine.py`, measured in the same
+run. Both are printed; bars are judged by the second and say so.
 """
 
 import statistics
@@ -52,8 +52,8 @@ def run(device: torch.device, quick: bool) -> dict[str, Any]:
 
 
 def nothing_to_do(root: Path, quick: bool) -> tuple[Ended, str]:
-    """A call that finds everything finished, and of what: the demo's results where they are there and complete,
-    else one drawing that is made first."""
+    """A call that finds everything finished, and of what: the demo where its results are complete, else one
+    drawing that is made first."""
     if not quick and (REPOSITORY / "results/demo/claims.csv").exists():
         ended = snakemake(REPOSITORY, *DEMO, "-n", "-q")
         if DONE in ended.text:

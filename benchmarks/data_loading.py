@@ -1,12 +1,13 @@
 """Batches for training on CIFAR-10: a resident tensor augmented in batches, and images loaded one by one.
 
-Random crop with padding 4 and horizontal flip, as in the appendix of Ganz et al. (2022). Here the data set is one
-uint8 tensor on the device, and a batch is cropped and flipped in two operations. Public code has a data set of
-single images in torchvision's way: an array, PIL images, transforms for each, and a DataLoader with a worker.
-Pixels are made up; 50,000 images of 32x32, of which an epoch of both takes the same number.
+Random crop with padding 4 and horizontal flip, as in the appendix of Ganz et al. (2022). Here the data set
+is one uint8 tensor on the device, and a batch is cropped and flipped in two operations. Public code has a
+data set of single images in torchvision's way: an array, PIL images, transforms for each, and a DataLoader
+with a worker. Pixels are made up; 50,000 images of 32x32, of which an epoch of both takes the same number.
 
-The worker is a process beside this one. Images per second are given by wall time, in which it runs at the same time
-as its parent, and by the CPU time of both together. For the same crop and flip, both have the same pixels.
+The worker is a process beside this one. Images per second are given by wall time, in which it runs at the
+same time as its parent, and by the CPU time of both together. For the same crop and flip, both have the
+same pixels.
 """
 
 import functools
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from _measure import bar, note
-from pagrepro.augment import Augment, Draw, draw
+from pagrepro.augment import Augment, draw
 from pagrepro.seeding import generator
 from pagrepro.training_data import Batches, TrainingData
 
@@ -65,7 +66,7 @@ class Images(torch.utils.data.Dataset):
 
 
 def one_by_one(data: Images, device: torch.device) -> int:
-    """An epoch; returns its number of images. The worker starts and ends in it, as in every epoch of such code."""
+    """An epoch; returns its number of images. The worker starts and ends in it, as in such code."""
     loader = torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=1, drop_last=True)
     seen = 0
     for x, y in loader:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import _digits
-from _measure import alternate, bar, gflop, note, peak_mb, ratios
+from _measure import alternate, bar, costs, note, ratios
 from pagrepro import plugins
 from pagrepro.request import Measurement, MeasureRequest
 
@@ -60,7 +60,7 @@ def problem(device: torch.device, n: int, epochs: int) -> MeasureRequest:
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: fewer images, shorter training, one round."""
-    n, epochs, rounds = (40, 4, 1) if quick else (400, 12, 3)
+    n, epochs, rounds = (40, 4, 1) if quick else (200, 12, 3)
     request = problem(device, n, epochs)
     measure(request, CROSSING)  # the first call of a process also loads and chooses kernels
     note(f"  {n} images, {rounds} rounds")
@@ -70,7 +70,7 @@ def run(device: torch.device, quick: bool) -> dict:
         found[name] = measure(request, name)
 
     steps = {name: functools.partial(step, name) for name in VARIANTS}
-    counts = {name: {"GFLOP": gflop(step), "peak MiB": peak_mb(step, device)} for name, step in steps.items()}
+    counts = {name: costs(step, device) for name, step in steps.items()}
     timing = ratios(alternate(steps, rounds, device, slice_s=0.0), FULL)
     rows = [_row(name, found, timing) | counts[name] for name in VARIANTS]
     full = found[FULL].values

@@ -16,7 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from _measure import (
-    alternate, bar, gflop, note, parameter_gradient, passes, peak_mb, ratios, relative_error,
+    alternate,
+    bar,
+    gflop,
+    note,
+    parameter_gradient,
+    passes,
+    peak_mb,
+    ratios,
+    relative_error,
 )  # fmt: skip
 from pagrepro import plugins
 from pagrepro.augment import Augment, draw

@@ -1,8 +1,8 @@
 """What a process pays before it computes: CPU seconds of fresh ones, each started several times.
 
 A workflow of short jobs is a workflow of starts. A job that needs no more than torch (a fit, a measurement)
-imports neither torchvision nor timm nor what else is heavy, and what the Snakefile imports, which every submitted job
-reads twice, does not import torch at all.
+imports neither torchvision nor timm nor what else is heavy, and what the Snakefile imports, which every
+submitted job reads twice, does not import torch at all.
 """
 
 import copy
@@ -39,7 +39,7 @@ def imports() -> str:
 
 
 def fit_of_one_step() -> list[dict[str, Any]]:
-    """What train.py is given for a fit: the demo's plain network on the toy line, for one epoch of one batch."""
+    """What train.py is given for a fit: the demo's plain network on the toy line, for a single step."""
     config = configuration.read_yaml(REPOSITORY / "config/config.yaml")
     loaded = configuration.load(config | {"tier": "demo", "papers": ["ganz2022"]}, REPOSITORY)
     spec = copy.deepcopy(expand.expand_loaded(loaded, REPOSITORY).runs[RUN].spec)
@@ -64,7 +64,7 @@ def programs(results: Path) -> dict[str, list[str]]:
 
 def run(device: torch.device, quick: bool) -> dict[str, Any]:
     """Rows, bars and settings; quick: one round. The programs run on the CPU, whatever `device` is."""
-    rounds = 1 if quick else 5
+    rounds = 1 if quick else 3
     note(f"  {rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
         commands = programs(Path(folder))
