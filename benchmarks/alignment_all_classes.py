@@ -144,7 +144,7 @@ def errors(losses: dict[str, Loss], width: int, batch: Batch, device: torch.devi
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: a narrower network, fewer and smaller images and one short round."""
-    width, n, side, rounds, slice_s = (8, 4, 16, 1, 0.05) if quick else (16, 16, 32, 3, 0.2)
+    width, n, side, rounds, slice_s = (8, 4, 16, 1, 0.05) if quick else (16, 8, 32, 3, 0.2)
     losses = variants()
     note("  errors in float64")
     error = errors(losses, width, examples(2 if quick else 4, side, device, torch.float64), device)

@@ -9,8 +9,8 @@ The second takes the time of all four attacks on a ResNet-18 for colour images o
 calls them: the network as it comes from training, whose weights require gradients, so that FAB's
 `backward()` computes those as well. The measurement attacks the prepared copy of the network
 (`prepared_network.py`) instead; what freezing and folding alone give is a variant of its own. Proportions
-of passes are about those of the standard version: a twentieth of its steps and of its queries (a tenth in
-the first comparison).
+of passes are about those of the standard version: on a CPU a fiftieth of its steps and of its queries (a
+tenth in the first comparison).
 """
 
 import copy

@@ -24,7 +24,7 @@ LIMIT = 15.0  # seconds
 DRY, PLAN, NOTHING = "dry run of the full tier", "plan of the full tier", "nothing to do"
 SLURM = ("--profile", "profiles/slurm")
 DEMO = ("--profile", "profiles/demo")
-SMALL = ("--config", "tier=demo", "papers=[lanfredi2020]", "matrix=false")
+SMALL = ("--config", "tier=demo", "papers=[lanfredi2020]")
 # A drawing that reads no results: the whole of a tiny finished workflow.
 TINY = "lanfredi2020_fig2"
 DONE = "Nothing to be done"

@@ -60,7 +60,7 @@ def problem(device: torch.device, n: int, epochs: int) -> MeasureRequest:
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: fewer images, shorter training, one round."""
-    n, epochs, rounds = (40, 4, 1) if quick else (200, 12, 3)
+    n, epochs, rounds = (40, 4, 1) if quick else (200, 12, 2)
     request = problem(device, n, epochs)
     measure(request, CROSSING)  # the first call of a process also loads and chooses kernels
     note(f"  {n} images, {rounds} rounds")

@@ -74,7 +74,7 @@ def network(width: int, device: torch.device, dtype: torch.dtype = torch.float32
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: fewer images and iterations, a narrower generator and one round."""
-    width, n, steps, rounds, slice_s = (8, 2, 8, 1, 0.05) if quick else (16, 8, 40, 3, 0.2)
+    width, n, steps, rounds, slice_s = (8, 2, 8, 1, 0.05) if quick else (16, 4, 40, 3, 0.2)
     x = torch.rand(n, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).to(device)
     note("  losses in float64")
     exact = network(width, device, torch.float64)

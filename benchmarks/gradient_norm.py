@@ -135,7 +135,7 @@ def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: a narrower network, fewer and smaller images, one short round, nothing
     compiled."""
     width = 4 if quick else WIDTH[device.type]
-    n, side, rounds, slice_s = (4, 16, 1, 0.05) if quick else (BATCH[device.type], 32, 5, 0.2)
+    n, side, rounds, slice_s = (4, 16, 1, 0.05) if quick else (BATCH[device.type], 32, 3, 0.2)
     compiled = device.type == "cuda" and not quick
     note("  error in float64, passes and operations")
     error = errors(device, side, compiled)

@@ -62,7 +62,7 @@ def forward(model: nn.Module, x: Tensor) -> Tensor:
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: narrower networks, fewer and smaller images and one short round."""
     width, n, side = (4, 4, 16) if quick else (WIDTH[device.type], BATCH[device.type], 32)
-    rounds, slice_s = (1, 0.05) if quick else (5, 0.3)
+    rounds, slice_s = (1, 0.05) if quick else (5, 0.2)
     g = torch.Generator().manual_seed(0)
     x = torch.rand(n, 3, side, side, generator=g).to(device)
     y = torch.randint(CLASSES, (n,), generator=g).to(device)

@@ -87,13 +87,14 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{report['date']}, {report['device']['name']}, torch {report['versions']['torch']}, one thread")
     for name in [options.only] if options.only else names():
         report["benchmarks"][name] = measure(name, device, options.quick)
+        report["wall_s"] = round(sum(result["wall_s"] for result in report["benchmarks"].values()), 1)
+        # After each, so that a run that is killed has not been in vain.
+        if options.output:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     walls = {name: result["wall_s"] for name, result in report["benchmarks"].items()}
-    report["wall_s"] = round(sum(walls.values()), 1)
     print("\nwall time, s: " + ", ".join(f"{n} {s:.0f}" for n, s in walls.items()))
     print(f"all: {report['wall_s']:.0f} s")
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     short = [(name, b["bar"]) for name, r in report["benchmarks"].items() for b in r["bars"] if not b["met"]]
     for name, title in short:
         note(f"bar not met: {name}: {title}")

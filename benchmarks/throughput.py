@@ -49,7 +49,7 @@ def step(loss: Loss, model: nn.Module, batch: Batch, half: bool) -> Tensor:
 def run(device: torch.device, quick: bool) -> dict[str, Any]:
     """Rows and settings, no bars; quick: a narrower network, fewer and smaller images, one short round."""
     width, n, side = (4, 4, 16) if quick else (WIDTH[device.type], BATCH[device.type], 32)
-    rounds, slice_s = (1, 0.02) if quick else (3, 0.2)
+    rounds, slice_s = (1, 0.02) if quick else (3, 0.1)
     batch = examples(n, side, device)
     batch.progress = 1.0
     rows = []
