@@ -24,6 +24,8 @@ LIMIT = 15.0  # seconds
 DRY, PLAN, NOTHING = "dry run of the full tier", "plan of the full tier", "nothing to do"
 SLURM = ("--profile", "profiles/slurm")
 DEMO = ("--profile", "profiles/demo")
+# What `-n -q` does, and the table of jobs besides.
+DRY_RUN = ("-n", "--quiet", "rules")
 SMALL = ("--config", "tier=demo", "papers=[lanfredi2020]")
 # A drawing that reads no results: the whole of a tiny finished workflow.
 TINY = "lanfredi2020_fig2"
@@ -39,7 +41,7 @@ def run(device: torch.device, quick: bool) -> dict[str, Any]:
         root = Path(folder)
         copy_workflow(root)
         note(f"  {DRY}")
-        found[DRY] = snakemake(root, *((*DEMO, "-n", "-q", *SMALL) if quick else (*SLURM, "-n", "-q")))
+        found[DRY] = snakemake(root, *((*DEMO, *DRY_RUN, *SMALL) if quick else (*SLURM, *DRY_RUN)))
         if not quick:
             note(f"  {PLAN}")
             found[PLAN] = snakemake(root, *SLURM, "plan")
@@ -55,7 +57,7 @@ def nothing_to_do(root: Path, quick: bool) -> tuple[Ended, str]:
     """A call that finds everything finished, and of what: the demo where its results are complete, else one
     drawing that is made first."""
     if not quick and (REPOSITORY / "results/demo/claims.csv").exists():
-        ended = snakemake(REPOSITORY, *DEMO, "-n", "-q")
+        ended = snakemake(REPOSITORY, *DEMO, "-n")
         if DONE in ended.text:
             return ended, "the demo, all of it"
     snakemake(root, *DEMO, *SMALL, "--", TINY)
