@@ -29,18 +29,17 @@ def _block(name: str, report: Report) -> str:
         return _not_met(report)
     result = report["benchmarks"][name]
     settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
-    parts = [f"{settings}. {result['wall_s']:.0f} s.", table(result["rows"])]
+    parts = [f"{result['date'][:10]}: {settings}; took {result['wall_s']:.0f} s.", table(result["rows"])]
     if result["bars"]:
         parts.append(table([_bar(bar) for bar in result["bars"]]))
     return "\n\n".join(["", *parts, ""])
 
 
 def _conditions(report: Report) -> str:
-    versions, commit = report["versions"], (report["git"]["commit"] or "unknown")[:7]
-    changed = " with changes" if report["git"]["dirty"] else ""
+    versions = report["versions"]
     return (
-        f"\nMeasured {report['date'][:10]} on an {report['device']['name']}, one thread, Python"
-        f" {versions['python']}, torch {versions['torch']}, code {commit}{changed}; all benchmarks took"
+        f"\nMeasured until {report['date'][:10]} on an {report['device']['name']}, one thread, Python"
+        f" {versions['python']}, torch {versions['torch']}; all benchmarks took"
         f" {report['wall_s'] / 60:.0f} minutes.\n"
     )
 

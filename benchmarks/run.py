@@ -1,6 +1,6 @@
 """Side-by-side measurements: the project's way against the plain formulation of the same mathematics.
 
-    python benchmarks/run.py [--only NAME] [--device cpu|cuda] [--output FILE.json] [--quick]
+    python benchmarks/run.py [--only NAME ...] [--device cpu|cuda] [--output FILE.json] [--quick]
     python benchmarks/run.py --markdown FILE.json
 
 Every file next to this one whose name does not start with an underscore is a benchmark: a module with
@@ -64,12 +64,29 @@ def conditions(device: torch.device) -> dict[str, Any]:
     }
 
 
+def earlier(options: argparse.Namespace, now: dict[str, Any]) -> dict[str, Any]:
+    """The benchmarks of the report that is written to, if only some are measured: on the same device and with
+    the same versions."""
+    if not (options.only and options.output and options.output.exists()):
+        return {}
+    report = json.loads(options.output.read_text(encoding="utf-8"))
+    same = all(report[key] == now[key] for key in ("device", "versions", "quick"))
+    return report["benchmarks"] if same else {}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description="Side-by-side measurements; see docs/performance.md.")
-    parser.add_argument("--only", metavar="NAME", choices=names(), help="one of: " + ", ".join(names()))
+    parser.add_argument(
+        "--only", metavar="NAME", nargs="+", choices=names(), help="some of: " + ", ".join(names())
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write all numbers as JSON")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write all numbers as JSON; with --only into an earlier report",
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it works, not how fast")
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="only put this report into docs/performance.md"
@@ -83,10 +100,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--device cuda: torch sees no GPU here; allowed: cpu")
     torch.set_num_threads(1)
     device = torch.device(options.device)
-    report: dict[str, Any] = {**conditions(device), "quick": options.quick, "benchmarks": {}}
+    now = {**conditions(device), "quick": options.quick}
+    report: dict[str, Any] = {**now, "benchmarks": earlier(options, now)}
     print(f"{report['date']}, {report['device']['name']}, torch {report['versions']['torch']}, one thread")
-    for name in [options.only] if options.only else names():
-        report["benchmarks"][name] = measure(name, device, options.quick)
+    for name in options.only or names():
+        when = {"date": provenance.now(), "commit": now["git"]["commit"]}
+        found = report["benchmarks"] | {name: measure(name, device, options.quick) | when}
+        report["benchmarks"] = dict(sorted(found.items()))
         report["wall_s"] = round(sum(result["wall_s"] for result in report["benchmarks"].values()), 1)
         # After each, so that a run that is killed has not been in vain.
         if options.output:
@@ -95,7 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     walls = {name: result["wall_s"] for name, result in report["benchmarks"].items()}
     print("\nwall time, s: " + ", ".join(f"{n} {s:.0f}" for n, s in walls.items()))
     print(f"all: {report['wall_s']:.0f} s")
-    short = [(name, b["bar"]) for name, r in report["benchmarks"].items() for b in r["bars"] if not b["met"]]
+    results = {name: report["benchmarks"][name] for name in options.only or names()}
+    short = [(name, b["bar"]) for name, result in results.items() for b in result["bars"] if not b["met"]]
     for name, title in short:
         note(f"bar not met: {name}: {title}")
     return 1 if short else 0
