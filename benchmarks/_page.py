@@ -12,8 +12,8 @@ Report = dict[str, Any]
 
 
 def filled(page: str, report: Report) -> str:
-    """The page with every block between `<!-- NAME -->` and `<!-- end -->` written anew. Raises KeyError for
-    a name that the report does not have."""
+    """The page with every block between `<!-- NAME -->` and `<!-- end -->` written anew; a benchmark that the
+    report does not have is said not to be in it."""
     return re.sub(
         r"<!-- (\w+) -->\n.*?<!-- end -->",
         lambda found: f"<!-- {found[1]} -->\n{_block(found[1], report)}\n<!-- end -->",
@@ -27,7 +27,9 @@ def _block(name: str, report: Report) -> str:
         return _conditions(report)
     if name == "bars_not_met":
         return _not_met(report)
-    result = report["benchmarks"][name]
+    result = report["benchmarks"].get(name)
+    if result is None:
+        return "\nNot in this report.\n"
     settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
     parts = [f"{result['date'][:10]}: {settings}; took {result['wall_s']:.0f} s.", table(result["rows"])]
     if result["bars"]:
