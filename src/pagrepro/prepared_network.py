@@ -4,9 +4,10 @@ In the full attacks by which Rodriguez-Munoz et al. (2024) compare networks (Tab
 takes some 10,000 passes through weights that never change. In eval mode a batch normalisation right behind a
 convolution is a scale and shift of its output, so it goes into weights and bias of the convolution (Ioffe and
 Szegedy, 2015, section 3.1). Where the normalisation comes first (pre-activation blocks) that holds for those
-that follow a convolution inside the block; what follows a sum stays. Weights are put in channels-last order: on
-GPUs always, on CPUs for passes without a gradient only, which are more than half of AutoAttack's. The
-backward pass of small convolutions in that order corrupts memory there (torch 2.14.1, docs/known-issues.md).
+that follow a convolution inside the block; what follows a sum stays. Weights are put in channels-last order:
+on GPUs always, on CPUs for passes without a gradient only, which are more than half of AutoAttack's. The
+backward pass of small convolutions in that order corrupts memory there (torch 2.14.1,
+docs/known-issues.md).
 Logits change by rounding only.
 """
 
@@ -44,8 +45,8 @@ def prepared(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 class TwoOrders(nn.Module):
-    """(B, *shape) -> logits (B, C): a frozen network, and its copy in channels-last order where no gradient is
-    asked for."""
+    """(B, *shape) -> logits (B, C): a frozen network, and its copy in channels-last order where no gradient
+    is asked for."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
