@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pagrepro.flops import flops
+
 # Shorter slices than this are repeated, so that the clock and one interruption do not decide.
 SLICE_S = 0.2
 
@@ -94,6 +96,39 @@ def peak_mb(step: Step, device: torch.device) -> float | None:
 def _status_kib(key: str) -> int:
     pairs = (line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(dict(pairs)[key].split()[0])
+
+
+def gflop(step: Step) -> float:
+    """Billions of operations of one call."""
+    return flops(step) / 1e9
+
+
+def costs(step: Step, device: torch.device) -> dict[str, float | None]:
+    """GFLOP and peak MiB of one and the same call."""
+    found: dict[str, float | None] = {}
+    found["peak MiB"] = peak_mb(lambda: found.update(GFLOP=gflop(step)), device)
+    return {"GFLOP": found["GFLOP"], "peak MiB": found["peak MiB"]}
+
+
+def passes(step: Step, model: nn.Module) -> tuple[int, int]:
+    """How many images go through the network in a step, and how many gradients come back from its output:
+    twice as many for a double backward."""
+    rows = {"forward": 0, "backward": 0}
+
+    def backward(gradient: Tensor) -> None:
+        rows["backward"] += len(gradient)
+
+    def forward(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        rows["forward"] += len(output)
+        if output.requires_grad:
+            output.register_hook(backward)
+
+    hook = model.register_forward_hook(forward)
+    try:
+        step()
+    finally:
+        hook.remove()
+    return rows["forward"], rows["backward"]
 
 
 def parameter_gradient(loss: Tensor, model: nn.Module) -> Tensor:

@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _measure import alternate, bar, note, parameter_gradient, peak_mb, ratios, relative_error
+from _measure import alternate, bar, costs, gflop, note, parameter_gradient, ratios, relative_error
 from pagrepro import plugins
 from pagrepro.augment import Augment, Draw, draw
 from pagrepro.batch import Batch
 from pagrepro.batchnorm import batch_norm_mode
-from pagrepro.flops import flops
 
 NAME = "aligning the gradients of all ten classes (ResNet-18, as for CIFAR-10)"
 
@@ -125,7 +124,7 @@ def operations(losses: dict[str, Loss], width: int, side: int, device: torch.dev
     model, batch = network(width, device), examples(1, side, device)
     found = {}
     for name, loss in losses.items():
-        found[name] = flops(lambda loss=loss: parameter_gradient(loss(model, batch), model)) / 1e9
+        found[name] = gflop(functools.partial(_step, loss, model, batch))
     return found
 
 
@@ -145,25 +144,25 @@ def errors(losses: dict[str, Loss], width: int, batch: Batch, device: torch.devi
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: a narrower network, fewer and smaller images and one short round."""
-    width, n, side, rounds, slice_s = (8, 4, 16, 1, 0.05) if quick else (16, 16, 32, 3, 0.2)
+    width, n, side, rounds, slice_s = (8, 4, 16, 1, 0.05) if quick else (16, 8, 32, 3, 0.2)
     losses = variants()
     note("  errors in float64")
-    error = errors(losses, width, examples(2 if quick else 4, side, device, torch.float64), device)
+    error = errors(losses, width, examples(2, side, device, torch.float64), device)
     counted_width = width if quick else 64
     note(f"  operations, width {counted_width}")
-    gflop = operations(losses, counted_width, side, device)
+    published = operations(losses, counted_width, side, device)
     model, batch = network(width, device), examples(n, side, device)
     steps = {name: functools.partial(_step, loss, model, batch) for name, loss in losses.items()}
     steps[PLAIN]()  # the first step of a process also loads and chooses kernels
     note("  memory")
-    memory = {name: peak_mb(step, device) for name, step in steps.items()}
+    counts = {name: costs(step, device) for name, step in steps.items()}
     note(f"  time, {rounds} rounds")
     timing = ratios(alternate(steps, rounds, device, slice_s), PLAIN)
     rows = []
     for name in losses:
         row = {"variant": name, **timing[name]}
-        row |= {"GFLOP per image": gflop[name], "FLOP ratio": gflop[name] / gflop[PLAIN]}
-        row |= {"peak MiB": memory[name], "error": error.get(name)}
+        row |= {**counts[name], "GFLOP per image": published[name]}
+        row |= {"FLOP ratio": published[name] / published[PLAIN], "error": error.get(name)}
         row["exact"] = error[name] <= ERROR_LIMIT if name in error else None
         rows.append(row)
     settings = {"width": width, "width of operations": counted_width, "batch": n, "image side": side}

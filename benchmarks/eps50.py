@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import _digits
-from _measure import alternate, bar, note, ratios
+from _measure import alternate, bar, gflop, note, peak_mb, ratios
 from pagrepro import plugins
 from pagrepro.request import Measurement, MeasureRequest
 
@@ -60,7 +60,7 @@ def problem(device: torch.device, n: int, epochs: int) -> MeasureRequest:
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: fewer images, shorter training, one round."""
-    n, epochs, rounds = (40, 4, 1) if quick else (400, 12, 3)
+    n, epochs, rounds = (40, 4, 1) if quick else (150, 12, 2)
     request = problem(device, n, epochs)
     measure(request, CROSSING)  # the first call of a process also loads and chooses kernels
     note(f"  {n} images, {rounds} rounds")
@@ -70,12 +70,23 @@ def run(device: torch.device, quick: bool) -> dict:
         found[name] = measure(request, name)
 
     steps = {name: functools.partial(step, name) for name in VARIANTS}
+    memory = {name: peak_mb(step, device) for name, step in steps.items()}
+    each = operations(request)
     timing = ratios(alternate(steps, rounds, device, slice_s=0.0), FULL)
-    rows = [_row(name, found, timing) for name in VARIANTS]
+    rows = [_row(name, found, timing) | {"peak MiB": memory[name]} for name in VARIANTS]
+    for row in rows:
+        row["GFLOP"] = n * (row["forward"] * each[0] + row["backward"] * each[1])
     full = found[FULL].values
     settings = {"images": n, "epochs": epochs, "budgets": len(GRID), "steps": STEPS, "rounds": rounds}
     settings |= {"clean error": round(full["clean_error"], 4), "final error": round(full["final_error"], 4)}
     return {"rows": rows, "bars": bars(rows), "settings": settings}
+
+
+def operations(request: MeasureRequest) -> tuple[float, float]:
+    """GFLOP of a forward pass of one image, and of a backward pass to it."""
+    x = request.x[:1].clone().requires_grad_()
+    forward = gflop(lambda: request.model(x))
+    return forward, gflop(lambda: torch.autograd.grad(request.model(x).sum(), x)) - forward
 
 
 def passes(measurement: Measurement) -> float:

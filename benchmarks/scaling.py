@@ -1,15 +1,10 @@
-"""Dry runs of generated grids: 10 and 50 times as many seeds as the full tier has.
+"""Dry runs of generated grids: ten times as many seeds as the full tier has.
 
 A copy of the workflow gets a configuration in which every list of seeds is so many times longer; everything
 else is the published grid. What a dry run costs is CPU time and memory of one process: it is also what the
 head spends before the first job. Reading the Snakefile is what each submitted job spends, twice, to start.
 """
 
-import os
-import re
-import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,23 +13,14 @@ import torch
 import yaml
 
 from _measure import note
+from _process import Ended, copy_workflow, jobs, snakemake
 
 NAME = "dry runs of the full tier with more seeds"
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-CODE = ("Snakefile", "workflow", "profiles", "envs", "src", "config")
-# One paper: fifty times the seeds of all four are 100,000 jobs, which take the better part of an hour.
+# One paper: the graph of all four takes minutes to build.
 PAPER = "ganz2022"
-FACTORS = (1, 10, 50)
-
-# A small process in between: a child's memory counts from that of its parent, which here has loaded torch.
-LAUNCHER = """
-import resource, subprocess, sys
-status = subprocess.run(sys.argv[1:]).returncode
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
-sys.exit(status)
-"""
+# 50 times takes as long as all other benchmarks together; docs/scaling.md has it.
+FACTORS = (1, 10)
 
 
 def run(device: torch.device, quick: bool) -> dict[str, Any]:
@@ -48,23 +34,13 @@ def run(device: torch.device, quick: bool) -> dict[str, Any]:
             note(f"{factor} times the seeds")
             content = more_seeds(yaml.safe_load(original), factor)
             (root / f"config/papers/{PAPER}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-            text, seconds, megabytes = call(root, "--dry-run", "--quiet", "rules")
-            jobs = int(re.findall(r"^total +(\d+)$", text, re.MULTILINE)[-1])
-            _, reading, _ = call(root, "--list-rules")
+            dry, reading = call(root, "--dry-run", "--quiet", "rules"), call(root, "--list-rules")
+            count = jobs(dry.text)
             rows.append(
-                {"variant": f"{factor} times the seeds", "jobs": jobs, "dry run, s of CPU": seconds,
-                 "ms per job": 1000 * seconds / jobs, "MB": megabytes, "reading alone, s": reading}
+                {"variant": f"{factor} times the seeds", "jobs": count, "dry run, s of CPU": dry.cpu,
+                 "ms per job": 1000 * dry.cpu / count, "MB": dry.megabytes, "reading alone, s": reading.cpu}
             )  # fmt: skip
     return {"rows": rows, "bars": [], "settings": {"paper": PAPER, "tier": "full"}}
-
-
-def copy_workflow(root: Path) -> None:
-    for name in CODE:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, root / name)
 
 
 def more_seeds(value: Any, factor: int, key: str = "") -> Any:
@@ -77,19 +53,7 @@ def more_seeds(value: Any, factor: int, key: str = "") -> Any:
     return [more_seeds(item, factor) for item in value] if isinstance(value, list) else value
 
 
-def call(root: Path, *options: str) -> tuple[str, float, float]:
-    """(what it says, seconds of CPU, MB at most) of a call of Snakemake for the paper."""
-    command = [
-        sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *options,
-        "--config", "tier=full", f"papers=[{PAPER}]",
-    ]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
-    launched = [sys.executable, "-c", LAUNCHER, *command]
-    ended = subprocess.run(
-        launched, cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    if ended.returncode:
-        raise RuntimeError(ended.stdout[-3000:])
-    text, _, used = ended.stdout.rstrip().rpartition("\n")
-    seconds, kilobytes = map(float, used.split())
-    return text, seconds, kilobytes / 1024
+def call(root: Path, *options: str) -> Ended:
+    """A call of Snakemake for the paper."""
+    config = ("--config", "tier=full", f"papers=[{PAPER}]")
+    return snakemake(root, "--profile", "profiles/slurm", *options, *config)

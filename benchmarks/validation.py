@@ -60,7 +60,7 @@ def validate(model: nn.Module, x: torch.Tensor, y: torch.Tensor, mode: str) -> M
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: fewer images, one round, no bar for the time."""
-    share, rounds = (100, 1) if quick else (20, 3)
+    share, rounds = (100, 1) if quick else (20, 2)
     epochs = 12
     images = {name: count // share for name, count in IMAGES.items()}
     model = _digits.fitted(device, epochs, size=SIZE)

@@ -4,12 +4,12 @@ import functools
 import importlib
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from pagrepro import configuration
 from pagrepro.flops import flops
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -95,115 +95,6 @@ def test_exit_code_names_the_bar_that_falls_short(rows, program, alignment, monk
     assert printed.out.count("FALLS SHORT") == 1
 
 
-def test_eps50_meets_its_bars_and_the_full_grid_would_not(program):
-    """The numbers of passes do not depend on the machine; times are not judged."""
-    eps50 = importlib.import_module("eps50")
-    result = eps50.run(CPU, quick=True)
-    assert [row["variant"] for row in result["rows"]] == list(eps50.VARIANTS)
-    assert all(bar["met"] for bar in result["bars"])
-    full, *others = (row["passes ratio"] for row in result["rows"])
-    assert full == 1
-    assert max(others) < 1
-    slow = {**result["rows"][0], "variant": eps50.SEARCH, "eps50_grid": 0.2, "curve off by": 0.1}
-    rows = [slow if row["variant"] == eps50.SEARCH else row for row in result["rows"]]
-    short = [bar["bar"] for bar in eps50.bars(rows) if not bar["met"]]
-    assert short == [f"{eps50.SEARCH}: {what}" for what in ("passes", "eps50_grid", "curve")]
-
-
-def test_validation_counts_passes_and_compares_them_with_the_training(program, monkeypatch):
-    """Every third epoch, the crossing takes less than the training even if nobody is fooled; times are not
-    judged."""
-    validation = importlib.import_module("validation")
-    monkeypatch.setitem(validation.EVERY, validation.CROSSING, 3)
-    result = validation.run(CPU, quick=True)
-    training, crossing, published = result["rows"]
-    assert training["passes per epoch"] == 3 * 540
-    # One pass for the clean image; per budget two for each step, and three forward: x, end and result.
-    attack = 2 * validation.STEPS + 3
-    assert published["passes per image"] == 1 + len(validation.GRID) * attack
-    assert published["passes ratio"] == pytest.approx(published["passes per image"] * 60 / 1620)
-    assert 1 < crossing["passes per image"] <= 1 + 4 * attack
-    assert crossing["passes ratio"] == pytest.approx(crossing["passes per image"] * 10 / 3 / 1620)
-    assert all(row["seconds"] > 0 for row in result["rows"])
-    assert all(bar["met"] for bar in result["bars"])
-    slow = {**crossing, "passes ratio": 1.1, "time ratio": 1.1}
-    assert [bar["met"] for bar in validation.bars([slow])] == [False, False]
-
-
-def test_validation_is_measured_as_it_is_configured(program):
-    validation = importlib.import_module("validation")
-    root = FOLDER.parent
-    mnist = configuration.read_yaml(root / "config/papers/lanfredi2020.yaml")["settings"]["m"]
-    assert mnist["val_split"] == f"val_{validation.IMAGES['subset']}"
-    assert mnist["val_every"] == validation.EVERY[validation.CROSSING]
-    assert tuple(mnist["grids"]["val"]) == validation.GRID
-    assert mnist["val_steps"] == validation.STEPS
-    assert mnist["about"]["train"] == validation.IMAGES["training"]
-    assert mnist["about"]["val"] == validation.IMAGES["subset"]
-    assert sum(validation.IMAGES[part] for part in ("training", "all")) == 60000  # MNIST's training images
-
-
-def test_tangent_spaces_are_the_same_every_way(program):
-    """Times are not judged."""
-    spaces = importlib.import_module("tangent_spaces")
-    result = spaces.run(CPU, quick=True)
-    forward, _, backward = result["rows"]
-    assert [row["variant"] for row in result["rows"]] == list(spaces.VARIANTS)
-    assert backward["time ratio"] == 1
-    assert all(row["error"] < spaces.ERROR_LIMIT and row["seconds"] > 0 for row in result["rows"])
-    wrong = {**forward, "error": 1e-9, "time ratio": 0.06}
-    assert [bar["met"] for bar in spaces.bars([wrong])] == [False, False]
-    right = {**forward, "error": 1e-11, "time ratio": 0.05}
-    assert [bar["met"] for bar in spaces.bars([right])] == [True, True]
-
-
-def test_gradient_norm_step_is_the_equation_with_fewer_operations(program):
-    """Section 6 of the specification: passes 1 and 1, 1 and 2, 4 and 4; operations 0.33, 0.67 and 1 times
-    PGD-3, and a third more where the attack computes gradients of weights. Times are not judged."""
-    step = importlib.import_module("gradient_norm_step")
-    result = step.run(CPU, quick=True)
-    assert [row["variant"] for row in result["rows"]] == [step.PLAIN, step.OURS, step.ATTACKED, step.WASTEFUL]
-    assert [(row["forward"], row["backward"]) for row in result["rows"]] == [(1, 1), (1, 2), (4, 4), (4, 4)]
-    shares = [row["FLOP ratio"] for row in result["rows"]]
-    assert shares == pytest.approx([0.33, 0.68, 1, 1.33], abs=0.02)
-    assert all(bar["met"] for bar in result["bars"])
-    assert all(row["seconds"] > 0 for row in result["rows"])
-    plain, ours, attacked, wasteful = result["rows"]
-    wrong = [{**ours, "error": 1e-9, "FLOP ratio": 0.71}, attacked, {**wasteful, "FLOP ratio": 1.2}]
-    assert [bar["met"] for bar in step.bars([plain, *wrong])] == [False, False, False]
-
-
-def test_gradient_norm_step_tells_another_penalty(program, monkeypatch):
-    """One in the data's coordinates, where a normalisation is not undone."""
-    step = importlib.import_module("gradient_norm_step")
-    monkeypatch.setattr(step, "NORM", {**step.NORM, "space": "data"})
-    assert step.errors(CPU, 8, compiled=False)[step.OURS] > 0.1
-
-
-def test_prepared_network_has_the_same_logits(program):
-    prepared = importlib.import_module("prepared_network")
-    result = prepared.run(CPU, quick=True)
-    assert [row["network"] for row in result["rows"]] == [n for n in prepared.NETWORKS for _ in range(5)]
-    assert all(row["images per s"] > 0 for row in result["rows"])
-    assert all(bar["met"] for bar in result["bars"])
-    ready = next(r for r in result["rows"] if r["variant"] == f"forward: {prepared.PREPARED}")
-    assert 0 < ready["difference"] < prepared.LOGIT_LIMIT  # another network, which rounds otherwise
-    wrong = {**ready, "difference": 2e-5, "other class": 1}
-    assert [bar["met"] for bar in prepared.bars([wrong])] == [False, False]
-
-
-def test_autoattack_passes_are_those_of_the_library(program):
-    passes = importlib.import_module("autoattack_passes")
-    result = passes.run(CPU, quick=True)
-    everything, library, ours = result["rows"]
-    assert everything["accuracy"] == library["accuracy"] == ours["accuracy"]
-    assert 0 < ours["accuracy"] < 1
-    assert ours["forward"] <= library["forward"] < everything["forward"]
-    assert all(bar["met"] for bar in result["bars"])
-    wrong = {**ours, "accuracy": ours["accuracy"] + 0.01, "forward": 1.02 * everything["forward"]}
-    assert [bar["met"] for bar in passes.bars([library, wrong])] == [False, False]
-
-
 def test_finds_benchmarks_by_file_name_and_refuses_others(program, capsys):
     assert NAME in program.names()
     assert not {"run", "_measure", "_digits"} & set(program.names())
@@ -244,18 +135,65 @@ def test_a_bar_without_a_number_falls_short(measure):
     assert not measure.bar("x", 1.1, 1.0, "")["met"]
 
 
-def test_machine_compares_this_one_with_that_of_the_budgets(program):
-    rows = importlib.import_module("machine").run(torch.device("cpu"), quick=True)["rows"]
-    assert len(rows) == 3
-    for row in rows:
-        assert row["ms here"] > 0
-        assert row["ratio"] == pytest.approx(row["ms here"] / row["ms then"])
+def test_rates_are_those_of_the_step_and_of_a_product(program):
+    rate = importlib.import_module("_rate")
+    rows = [
+        {"GFLOP": 3.0, "seconds": 2.0},
+        {"seconds": 2.0},
+        {"GFLOP": 1.0, "seconds": 1.0, "precision": "bfloat16, channels last"},
+    ]
+    rated, same, half = rate.with_rates(rows, CPU)
+    assert rated["GFLOP/s"] == 1.5
+    assert rated["of a product"] == pytest.approx(1.5e9 / rate.product_rate(CPU, torch.float32))
+    assert same == rows[1]
+    assert half["of a product"] == pytest.approx(1e9 / rate.product_rate(CPU, torch.bfloat16))
 
 
-def test_scaling_lengthens_seeds_and_nothing_else(program):
-    more = importlib.import_module("scaling").more_seeds
-    before = {"a": {"seeds": [0, 1], "sweep_seeds": [3], "radii": [1, 2], "grid": [{"seeds_one_image": [0]}]}}
-    after = {"a": {"seeds": list(range(6)), "sweep_seeds": [0, 1, 2], "radii": [1, 2]}}
-    after["a"]["grid"] = [{"seeds_one_image": [0, 1, 2]}]
-    assert more(before, 3) == after
-    assert more(before, 1) == before | {"a": before["a"] | {"sweep_seeds": [0]}}
+def test_a_report_is_kept_after_every_benchmark(program, monkeypatch, tmp_path):
+    """A run that is killed in its second benchmark leaves the first."""
+
+    def measure(name, device, quick):
+        if name == "second":
+            raise KeyboardInterrupt
+        return {"rows": [], "bars": [], "settings": {}, "wall_s": 1.0}
+
+    monkeypatch.setattr(program, "measure", measure)
+    monkeypatch.setattr(program, "names", lambda: ["first", "second"])
+    with pytest.raises(KeyboardInterrupt):
+        program.main(["--quick", "--output", str(tmp_path / "report.json")])
+    assert list(json.loads((tmp_path / "report.json").read_text())["benchmarks"]) == ["first"]
+
+
+# --- the page --------------------------------------------------------------------------------------------
+
+
+def test_page_and_report_agree(program):
+    page = importlib.import_module("_page")
+    report = json.loads((FOLDER / "results/cpu.json").read_text(encoding="utf-8"))
+    assert not report["quick"]
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.filled(text, report) == text, (
+        "python benchmarks/run.py --markdown benchmarks/results/cpu.json"
+    )
+    blocks = set(re.findall(r"<!-- (\w+) -->", text)) - {"end"}
+    assert blocks == {"conditions", "bars_not_met", *program.names()}
+
+
+def test_page_says_which_bars_are_not_met(program):
+    page = importlib.import_module("_page")
+    bars = [{"bar": "time", "value": 0.5, "limit": 0.4, "unit": "times", "met": False}]
+    result = {
+        "rows": [{"variant": "a", "seconds": 1.5}],
+        "bars": bars,
+        "settings": {"n": 3},
+        "wall_s": 2.0,
+        "date": "2026-11-25T12:00",
+    }
+    text = "a\n<!-- bars_not_met -->\n<!-- end -->\nb\n<!-- one -->\nold\n<!-- end -->\n"
+    filled = page.filled(text, {"benchmarks": {"one": result}})
+    assert "| one       | time | at most 0.4 times | 0.5      | no  |" in filled
+    assert "2026-11-25: n 3; took 2 s." in filled
+    assert "old" not in filled
+    assert page.filled(filled, {"benchmarks": {"one": result}}) == filled
+    two = page.filled("<!-- two -->\n<!-- end -->\n", {"benchmarks": {}})
+    assert two == "<!-- two -->\n\nNot in this report.\n\n<!-- end -->\n"

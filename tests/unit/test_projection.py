@@ -385,7 +385,7 @@ def test_evaluation_takes_a_network_that_is_no_classifier():
 
 def test_benchmark_compares_equal_losses_and_wants_a_quarter_of_the_time(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    benchmark = importlib.import_module("projection")
+    benchmark = importlib.import_module("gan_projection")
     generator, (x, _) = gan_run(shape=(1, 8, 8), classes=benchmark.CLASSES).model, images(2)
     losses = {name: variant(generator, x, 4) for name, variant in benchmark.VARIANTS.items()}
     expected = losses.pop(benchmark.ONE_BY_ONE)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from _measure import alternate, bar, note, peak_mb, ratios, relative_error
+from _measure import alternate, bar, costs, note, ratios, relative_error
 from pagrepro.load import freeze
 from pagrepro.tangent import decoder_jacobian, tangent_basis
 
@@ -76,7 +76,7 @@ def projectors(jacobian: Tensor) -> Tensor:
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: smaller images, fewer of them and one round."""
-    latent, width, side, n, rounds, slice_s = (16, 8, 16, 1, 1, 0.05) if quick else (128, 32, 32, 2, 3, 0.2)
+    latent, width, side, n, rounds, slice_s = (16, 8, 16, 1, 1, 0.05) if quick else (128, 32, 32, 1, 3, 0.2)
     exact = {"device": device, "dtype": torch.float64}
     note("  spans in float64")
     double, z = decoder(latent, width, side, **exact), latents(1, latent, **exact)
@@ -86,13 +86,11 @@ def run(device: torch.device, quick: bool) -> dict:
     network, z = decoder(latent, width, side, **single), latents(n, latent, **single)
     calls = {name: functools.partial(variant, network, z) for name, variant in VARIANTS.items()}
     calls[FORWARD]()  # the first call of a process also loads and chooses kernels
-    note("  memory")
-    memory = {name: peak_mb(call, device) for name, call in calls.items()}
+    note("  operations and memory")
+    counts = {name: costs(call, device) for name, call in calls.items()}
     note(f"  time, {rounds} rounds")
     timing = ratios(alternate(calls, rounds, device, slice_s), BACKWARD_LOOP)
-    rows = [
-        {"variant": name, **timing[name], "peak MiB": memory[name], "error": error[name]} for name in VARIANTS
-    ]
+    rows = [{"variant": name, **timing[name], **counts[name], "error": error[name]} for name in VARIANTS]
     settings = {"latent": latent, "pixels": 3 * side * side, "width": width, "images": n, "rounds": rounds}
     return {"rows": rows, "bars": bars(rows), "settings": settings}
 

@@ -16,7 +16,7 @@ SIZE = {"n": 6, "width": 5, "count": 4}
 def benchmark():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).resolve().parents[2] / "benchmarks")
-        yield importlib.import_module("spheres_runs")
+        yield importlib.import_module("spheres_pack")
 
 
 def test_quick_run_has_a_row_for_every_method_and_way(benchmark):

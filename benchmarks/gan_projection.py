@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from _measure import alternate, bar, note, peak_mb, ratios
+from _measure import alternate, bar, costs, note, ratios
 from pagrepro.gan_networks import ConditionalGan, Discriminator, Generator
 from pagrepro.load import freeze
 from pagrepro.projection import project
@@ -74,7 +74,7 @@ def network(width: int, device: torch.device, dtype: torch.dtype = torch.float32
 
 def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: fewer images and iterations, a narrower generator and one round."""
-    width, n, steps, rounds, slice_s = (8, 2, 8, 1, 0.05) if quick else (16, 8, 40, 3, 0.2)
+    width, n, steps, rounds, slice_s = (8, 2, 8, 1, 0.05) if quick else (16, 4, 40, 3, 0.2)
     x = torch.rand(n, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).to(device)
     note("  losses in float64")
     exact = network(width, device, torch.float64)
@@ -83,13 +83,11 @@ def run(device: torch.device, quick: bool) -> dict:
     generator = network(width, device)
     calls = {name: functools.partial(variant, generator, x, steps) for name, variant in VARIANTS.items()}
     calls[BATCHED]()  # the first call of a process also loads and chooses kernels
-    note("  memory")
-    memory = {name: peak_mb(call, device) for name, call in calls.items()}
+    note("  operations and memory")
+    counts = {name: costs(call, device) for name, call in calls.items()}
     note(f"  time, {rounds} rounds")
     timing = ratios(alternate(calls, rounds, device, slice_s), ONE_BY_ONE)
-    rows = [
-        {"variant": name, **timing[name], "peak MiB": memory[name], "error": error[name]} for name in VARIANTS
-    ]
+    rows = [{"variant": name, **timing[name], **counts[name], "error": error[name]} for name in VARIANTS]
     settings = {"width": width, "images": n, "classes": CLASSES, "iterations": steps + steps // 4}
     return {"rows": rows, "bars": bars(rows), "settings": settings | {"rounds": rounds}}
 

@@ -39,6 +39,8 @@ SIZES = {
 }
 QUICK = {"20-16-16-1, batch 10": {"n": 20, "width": 16, "count": 10}}
 STEPS_OF_A_RUN = 1500  # what shares the start of a process
+PUBLISHED_EXAMPLES = 40_000_000  # of a run: 80 epochs of half a million, always new ones
+ATTACK_STEPS = {"cpu": 7, "cuda": 40}  # 40 are the paper's
 LIMIT = 1.0  # the pack, in units of a process for each run
 ERROR_LIMIT = 1e-8  # of weights after some steps, float64: the same fit
 PACK, STACKED, EACH = "pack", "side by side", "a process each"
@@ -211,7 +213,7 @@ def steps_of(
 
 def run(device: torch.device, quick: bool) -> dict[str, Any]:
     """Rows, bars and settings; quick: one narrower network, a short attack and one short round."""
-    attack_steps, k, rounds, slice_s = (2, 2, 1, 0.02) if quick else (7, 2, 4, 0.3)
+    attack_steps, k, rounds, slice_s = (2, 2, 1, 0.02) if quick else (ATTACK_STEPS[device.type], 2, 3, 0.2)
     note("  start of a process")
     start = start_seconds(device, 1 if quick else 3)
     found = []
@@ -228,18 +230,25 @@ def run(device: torch.device, quick: bool) -> dict[str, Any]:
             seconds[method] = {
                 way: [value / k / SEEDS * STEPS_OF_A_RUN for value in values] for way, values in spent.items()
             }
-        found += rows(size, seconds, errors, start)
+        published = PUBLISHED_EXAMPLES / numbers["count"]
+        found += rows(size, seconds, errors, start, published)
     settings = {"seeds": SEEDS, "attack steps": attack_steps, "steps of a run": STEPS_OF_A_RUN}
     settings |= {"rounds": rounds, "start of a process, CPU s": round(start, 2)}
     return {"rows": found, "bars": bars(found), "settings": settings}
 
 
 def rows(
-    size: str, per_run: dict[str, dict[str, list[float]]], errors: dict[str, float], start: float
+    size: str,
+    per_run: dict[str, dict[str, list[float]]],
+    errors: dict[str, float],
+    start: float,
+    published: float = STEPS_OF_A_RUN,
 ) -> list[dict[str, Any]]:
     """One per method and way, and the mean over all runs, with the start of their processes.
 
     per_run: method -> way -> seconds of a run in every round, without that start; ratios are to the pack.
+    published: steps of a run with the paper's number of examples, for the hours that all runs would take with
+    so many (by proportion).
     """
     found = []
     for method, seconds in per_run.items():
@@ -256,7 +265,9 @@ def rows(
     total = {way: [value + shares[way] for value in values] for way, values in means.items()}
     for way, values in total.items():
         row = {"size": size, "runs": f"all {runs}", "way": way, **_compared(values, total[PACK])}
-        found.append(row | {"start per run": shares[way]})
+        steps_s = runs * statistics.median(means[way]) * published / STEPS_OF_A_RUN
+        row |= {"start per run": shares[way], "hours as published": (steps_s + runs * shares[way]) / 3600}
+        found.append(row)
     return found
 
 

@@ -15,11 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _measure import alternate, bar, note, parameter_gradient, peak_mb, ratios, relative_error
+from _measure import (
+    alternate,
+    bar,
+    gflop,
+    note,
+    parameter_gradient,
+    passes,
+    peak_mb,
+    ratios,
+    relative_error,
+)  # fmt: skip
 from pagrepro import plugins
 from pagrepro.augment import Augment, draw
 from pagrepro.batch import Batch
-from pagrepro.flops import flops
 
 NAME = "a training step with the gradient norm, beside plain and PGD-3 (PreActResNet-18)"
 
@@ -110,26 +119,6 @@ def examples(n: int, side: int, device: torch.device, dtype: torch.dtype = torch
     return Batch(x, y, torch.arange(n, device=device), drawn, progress=1.0)
 
 
-def passes(step: Step, model: nn.Module, batch: Batch) -> tuple[float, float]:
-    """How often an image goes through the network in a step, and how often a gradient comes back from its
-    output: twice for a double backward."""
-    rows = {"forward": 0, "backward": 0}
-
-    def backward(gradient: Tensor) -> None:
-        rows["backward"] += len(gradient)
-
-    def forward(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        rows["forward"] += len(output)
-        output.register_hook(backward)
-
-    hook = model.register_forward_hook(forward)
-    try:
-        parameter_gradient(step(model, batch), model)
-    finally:
-        hook.remove()
-    return rows["forward"] / len(batch.y), rows["backward"] / len(batch.y)
-
-
 def errors(device: torch.device, side: int, compiled: bool) -> dict[str, float]:
     """Relative error of the float64 parameter gradient of the penalty alone, which is small beside that of
     the cross-entropy."""
@@ -146,18 +135,16 @@ def run(device: torch.device, quick: bool) -> dict:
     """Rows, bars and settings; quick: a narrower network, fewer and smaller images, one short round, nothing
     compiled."""
     width = 4 if quick else WIDTH[device.type]
-    n, side, rounds, slice_s = (4, 16, 1, 0.05) if quick else (BATCH[device.type], 32, 5, 0.2)
+    n, side, rounds, slice_s = (4, 16, 1, 0.05) if quick else (BATCH[device.type], 32, 3, 0.2)
     compiled = device.type == "cuda" and not quick
     note("  error in float64, passes and operations")
     error = errors(device, side, compiled)
     losses, model, batch = variants(compiled), network(width, device), examples(n, side, device)
     # What the compiler makes has neither hooks nor countable operations; it is the same mathematics.
     counted = {name: step for name, step in losses.items() if name != COMPILED}
-    counts = {
-        name: (*passes(step, model, batch), _gflop(step, model, batch)) for name, step in counted.items()
-    }
-    counts[COMPILED] = counts[OURS]
     steps = {name: functools.partial(_step, loss, model, batch) for name, loss in losses.items()}
+    counts = {name: (*passes(steps[name], model), gflop(steps[name])) for name in counted}
+    counts[COMPILED] = counts[OURS]
     # The first step of a process also loads and chooses kernels, or compiles.
     note("  first steps")
     first = {name: _wall(step) for name, step in steps.items()}
@@ -166,9 +153,9 @@ def run(device: torch.device, quick: bool) -> dict:
     timing = ratios(alternate(steps, rounds, device, slice_s), ATTACKED)
     rows = []
     for name in losses:
-        forward, backward, gflop = counts[name]
-        row = {"variant": name, "forward": forward, "backward": backward, **timing[name]}
-        row |= {"GFLOP per image": gflop, "FLOP ratio": gflop / counts[ATTACKED][2]}
+        forward, backward, operations = counts[name]
+        row = {"variant": name, "forward": forward / n, "backward": backward / n, **timing[name]}
+        row |= {"GFLOP": operations, "FLOP ratio": operations / counts[ATTACKED][2]}
         rows.append(
             row | {"peak MiB": memory[name], "error": error.get(name), "first step, wall s": first[name]}
         )
@@ -180,10 +167,6 @@ def _wall(step: Callable[[], None]) -> float:
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
-
-
-def _gflop(step: Step, model: nn.Module, batch: Batch) -> float:
-    return flops(lambda: _step(step, model, batch)) / 1e9 / len(batch.y)
 
 
 def _step(loss: Step, model: nn.Module, batch: Batch) -> None:
