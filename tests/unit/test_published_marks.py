@@ -104,7 +104,8 @@ def test_alignment_scatter(tmp_path):
     quantity = {"label": "alpha", "evaluation": "alignment", "value": "alpha", "published": "a"}
     figure = {"name": "alignment_scatter", "series": [quantity],
               "panels": [{"label": "d", "group": "at", "published": {"r": [0.6, 0], "a": [0.9, 0]}}],
-              "across": {"label": "r", "evaluation": "eps50", "value": "eps50", "published": "r"}}  # fmt: skip
+              "across": {"label": "r", "evaluation": "eps50", "value": "eps50", "published": "r"},
+              }  # fmt: skip
     drawn = draw(tmp_path, figure, {"at": {**GROUPS["at"], "runs": runs}})
     ((_, point),) = marks(drawn.axes[0])
     assert point == [0.6, 0.9]
