@@ -102,10 +102,10 @@ def test_alignment_scatter(tmp_path):
     put(tmp_path, "at_s0", "eps50", {"eps50": 0.3})
     put(tmp_path, "at_s0", "alignment", {"alpha": 0.5})
     quantity = {"label": "alpha", "evaluation": "alignment", "value": "alpha", "published": "a"}
+    told = {"r": [0.6, 0.1], "a": [0.9, 0.1]}
     figure = {"name": "alignment_scatter", "series": [quantity],
-              "panels": [{"label": "d", "group": "at", "published": {"r": [0.6, 0], "a": [0.9, 0]}}],
-              "across": {"label": "r", "evaluation": "eps50", "value": "eps50", "published": "r"},
-              }  # fmt: skip
+              "panels": [{"label": "d", "group": "at", "published": told}],
+              "across": {**quantity, "evaluation": "eps50", "value": "eps50", "published": "r"}}  # fmt: skip
     drawn = draw(tmp_path, figure, {"at": {**GROUPS["at"], "runs": runs}})
     ((_, point),) = marks(drawn.axes[0])
     assert point == [0.6, 0.9]
