@@ -64,7 +64,9 @@ def read(context: Context, rows: Sequence[Objective], columns: Sequence[Measure]
     cells, reasons = {}, {}
     for o, row in enumerate(rows):
         for m, column in enumerate(columns):
-            reason = row.without.get(column.label) or context.reason(row.group + column.suffix, column.evaluation)
+            reason = row.without.get(column.label) or context.reason(
+                row.group + column.suffix, column.evaluation
+            )
             if reason:
                 reasons[row.label, column.label] = reason
             else:
@@ -174,9 +176,7 @@ class Correlations:
         return (min(known), max(known)) if known else NOTHING
 
 
-def links(
-    correlations: Correlations, targets: Sequence[str], given: str
-) -> list[tuple[Link, float]]:
+def links(correlations: Correlations, targets: Sequence[str], given: str) -> list[tuple[Link, float]]:
     """(link, p adjusted for the number of all of them by Holm's method) of every measure of alignment or
     smoothness with every target, target by target."""
     predictors = [column.label for column in correlations.matrix.columns if column.predicts]

@@ -10,7 +10,7 @@ import pandas as pd
 from pagrepro import judge, script
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--claims", required=True, nargs="+", type=Path, help="claims.csv, or one per paper")
+parser.add_argument("--claims", required=True, nargs="*", type=Path, help="claims.csv, or one per paper")
 parser.add_argument("--html", type=Path, help="page to write")
 parser.add_argument("--csv", type=Path, help="all claims in one CSV")
 parser.add_argument(
@@ -31,7 +31,8 @@ def links(artifacts: list[Path], page: Path) -> dict[str, list[str]]:
 if __name__ == "__main__":
     args = parser.parse_args()
     with script.main():
-        table = pd.concat([pd.read_csv(path) for path in args.claims], ignore_index=True)
+        tables = [pd.read_csv(path) for path in args.claims] or [judge.to_frame([])]
+        table = pd.concat(tables, ignore_index=True)
         if args.html:
             args.html.write_text(judge.to_html(table, links(args.artifacts, args.html)), encoding="utf-8")
         if args.csv:
