@@ -25,8 +25,8 @@ MATRIX = "matrix"
 
 @dataclass(frozen=True)
 class Paper:
-    """One paper file with the tier's settings laid over its own; the rest is expanded later. category: what the
-    report calls it."""
+    """One paper file with the tier's settings laid over its own; the rest is expanded later. category: what
+    the report calls it."""
 
     key: str
     file: str

@@ -104,8 +104,8 @@ class Estimate:
 @dataclass(frozen=True)
 class Link:
     """What one measure says of another. plain; given: with the rank of the third one taken out (clean
-    accuracy); untrained: without objectives that work on either of both; families: lowest and highest rho when
-    one family of objectives is left out; p: of rho by permutation of objectives."""
+    accuracy); untrained: without objectives that work on either of both; families: lowest and highest rho
+    when one family of objectives is left out; p: of rho by permutation of objectives."""
 
     predictor: str
     target: str

@@ -30,6 +30,11 @@ class Measure(Strict):
         return 1 if self.better == "high" else -1
 
     @property
+    def title(self) -> str:
+        """The label with an arrow to where better is."""
+        return f"{self.label} {'↑' if self.better == 'high' else '↓'}"
+
+    @property
     def predicts(self) -> bool:
         """Whether the question is what this says of robustness, rather than robustness itself."""
         return self.kind in ("alignment", "smoothness")

@@ -80,7 +80,8 @@ def test_partial_correlation_takes_out_what_a_third_explains():
 def test_permutation_p_is_near_the_exact_one():
     x = np.arange(6.0)
     y = np.array([0, 1, 2, 4, 3, 5.0])
-    # Of the 720 orders, those with |rho| >= 33/35: the identity, five exchanges of neighbours, and their mirrors.
+    # Of the 720 orders, those with |rho| >= 33/35: the identity, five exchanges of neighbours, and their
+    # mirrors.
     assert rc.spearman(x, y) == pytest.approx(1 - 6 * 2 / (6 * 35))
     assert rc.permutation_p(x, y, draws=40_000) == pytest.approx(12 / 720, abs=0.002)
     assert rc.permutation_p(x, np.array([3, 0, 4, 1, 5, 2.0])) > 0.3
@@ -163,10 +164,11 @@ def test_the_interval_over_objectives_is_the_wider_one(seed):
 
 
 def covered(rho, objectives, between, seed, worlds=150, draws=300):
-    """Share of simulated worlds whose interval over objectives holds the rank correlation of the population that
-    objectives are drawn from: means are bivariate normal, runs scatter around them."""
+    """Share of simulated worlds whose interval over objectives holds the rank correlation of the population
+    that objectives are drawn from: means are bivariate normal, runs scatter around them."""
     rng = np.random.default_rng(seed)
-    # Runs blur the correlation of single objectives: the population is that of observed means over three runs.
+    # Runs blur the correlation of single objectives: the population is that of observed means over three
+    # runs.
     noise = np.sqrt((1 - between) / between)
     truth = 6 / np.pi * np.arcsin(rho * 3 / (3 + noise**2) / 2)
     hits = 0

@@ -1,9 +1,9 @@
 """What each measure says of robustness, with its intervals: one panel per measure of robustness.
 
 In none of the papers. For each measure of alignment or smoothness, from above: Spearman's correlation over
-objectives with robustness, the same with clean accuracy taken out, and the same without the objectives that work
-on either of both. Thin lines are 95 % intervals by bootstrap over objectives, thick ones over the runs of the same
-objectives.
+objectives with robustness, the same with clean accuracy taken out, and the same without the objectives that
+work on either of both. Thin lines are 95 % intervals by bootstrap over objectives, thick ones over the runs
+of the same objectives.
 """
 
 import numpy as np
@@ -24,13 +24,15 @@ REVISION = 1
 
 # Estimate -> (colour, marker, how far below the middle of its line).
 LOOKS = {
-    "plain": (style.BLUE, "o", -0.24), "given": (style.ORANGE, "s", 0.0), "untrained": (style.GREEN, "D", 0.24),
-}  # fmt: skip
+    "plain": (style.BLUE, "o", -0.24),
+    "given": (style.ORANGE, "s", 0.0),
+    "untrained": (style.GREEN, "D", 0.24),
+}
 
 
 class Config(Strict):
-    """rows, columns: of the matrix; targets: labels of measures of robustness, one panel each; given: label of the
-    measure whose ranks are taken out."""
+    """rows, columns: of the matrix; targets: labels of measures of robustness, one panel each; given: label
+    of the measure whose ranks are taken out."""
 
     rows: tuple[Objective, ...] = Field(min_length=1)
     columns: tuple[Measure, ...] = Field(min_length=1)
@@ -46,8 +48,8 @@ class Config(Strict):
 
 
 def draw(config: Config, context: Context) -> FigureResult:
-    """Frame: one row per predictor, target and estimate (plain, given, untrained): rho, n objectives, low and high
-    over objectives, runs_low and runs_high over runs; adjusted p (Holm) of the plain one."""
+    """Frame: one row per predictor, target and estimate (plain, given, untrained): rho, n objectives, low
+    and high over objectives, runs_low and runs_high over runs; adjusted p (Holm) of the plain one."""
     matrix = cross_paper.read(context, config.rows, config.columns)
     found = cross_paper.links(Correlations(matrix, config.seed, config.draws), config.targets, config.given)
     predictors = list(dict.fromkeys(link.predictor for link, _ in found))

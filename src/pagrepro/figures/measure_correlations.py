@@ -61,8 +61,8 @@ def draw(config: Config, context: Context) -> FigureResult:
     bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.01)
     bar.set_label("Spearman's correlation over objectives")
     text = (
-        f"Below the diagonal plain, above it given {config.given}. Bold: the 95 % interval over objectives leaves"
-        " out 0, not adjusted for the number of pairs."
+        f"Below the diagonal plain, above it given {config.given}. Bold: the 95 % interval over objectives"
+        " leaves out 0, not adjusted for the number of pairs."
     )
     figure.supxlabel("\n".join(textwrap.wrap(text, 22 + 6 * count)), fontsize=7)
     return FigureResult(figure, pd.DataFrame(rows))

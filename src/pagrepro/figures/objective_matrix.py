@@ -1,8 +1,8 @@
 """The cross-paper matrix as a picture: objectives in rows, measures in columns, means in the cells.
 
-In none of the papers. The colour is the rank of a cell within its column, the best objective being the darkest, in
-the direction that the papers connect with robustness: columns have different units, and some are skewed over
-orders of magnitude.
+In none of the papers. The colour is the rank of a cell within its column, the best objective being the
+darkest, in the direction that the papers connect with robustness: columns have different units, and some
+are skewed over orders of magnitude.
 """
 
 import textwrap
@@ -25,7 +25,6 @@ from pagrepro.results import Context
 
 REVISION = 1
 
-ARROWS = {"high": "↑", "low": "↓"}
 COLOURS = "YlGnBu"
 
 
@@ -42,8 +41,8 @@ class Config(Strict):
 
 
 def draw(config: Config, context: Context) -> FigureResult:
-    """Frame: one row per cell: objective, measure, mean, sd and n of its runs, rank (1 is the best), of how many,
-    optimised."""
+    """Frame: one row per cell: objective, measure, mean, sd and n of its runs, rank (1 is the best), of how
+    many, optimised."""
     matrix = cross_paper.read(context, config.rows, config.columns)
     places = column_ranks(matrix)
     height, width = len(config.rows), len(config.columns)
@@ -95,7 +94,7 @@ def number(value: float, digits: int) -> str:
 
 
 def _axes(axes: Axes, matrix: Matrix) -> None:
-    names = ["\n".join(textwrap.wrap(f"{c.label} {ARROWS[c.better]}", 16)) for c in matrix.columns]
+    names = ["\n".join(textwrap.wrap(c.title, 16)) for c in matrix.columns]
     axes.set_xticks(range(len(names)), names, rotation=60, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(matrix.rows)), [row.label for row in matrix.rows])

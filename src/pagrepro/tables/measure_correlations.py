@@ -1,8 +1,8 @@
 """Which measure of gradients predicts robustness? Rank correlations over objectives.
 
-In none of the papers. Every measure of alignment or smoothness against every measure of robustness: plain, with
-clean accuracy taken out, and without the objectives that work on either of both. Correlations are oriented:
-positive when both improve together (`cross_paper.py`).
+In none of the papers. Every measure of alignment or smoothness against every measure of robustness: plain,
+with clean accuracy taken out, and without the objectives that work on either of both. Correlations are
+oriented: positive when both improve together (`cross_paper.py`).
 """
 
 import numpy as np
@@ -126,22 +126,21 @@ def _conclusions(config: Config, found: list[tuple[Link, float]]) -> list[str]:
     widest = max((link for link, _ in known), key=lambda link: np.ptp(link.plain.objectives))
     low, high = widest.plain.objectives
     n = sorted({link.plain.n for link, _ in known})
+    over = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[0]}"
+    count = f"{len(known)} correlations" if len(known) > 1 else "1 correlation"
     lines = [
-        f"{len(known)} correlations over {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} objectives each. In bold: the 95 %"
-        f" interval by bootstrap over objectives leaves out 0 ({len(sure)} of {len(known)}; by chance alone one would"
-        f" expect up to {0.05 * len(known):.1f}).",
-        f"After Holm's adjustment for all {len(known)}, p is at most {LEVEL} for "
-        + (_named(kept) if kept else "none of them") + ".",
+        f"{count} over {over} objectives. In bold: the 95 % interval by bootstrap over objectives leaves out 0"
+        f" ({len(sure)} of {len(known)}; with nothing behind any of them one would expect some"
+        f" {0.05 * len(known):.0f}).",
+        f"After Holm's adjustment for all {len(known)}, p is at most {LEVEL} for: {_named(kept)}.",
         f"The widest interval: {widest.predictor} and {widest.target}, {low:.2f} to {high:.2f}.",
-    ]  # fmt: skip
-    lines.append("Still away from 0 given " + config.given + ": " + _named(_sure(known, "given")) + ".")
-    lines.append(
-        "Still away from 0 without the objectives that work on either measure: "
-        + _named(_sure(known, "untrained")) + "."
-    )  # fmt: skip
-    turns = [link for link in sure if link.families[0] < 0 < link.families[1]]
-    if turns:
-        lines.append(f"In bold, but of the other sign when one family is left out: {_named(turns)}.")
+        f"Interval away from 0 given {config.given}: {_named(_sure(known, 'given'))}.",
+        "Interval away from 0 without the objectives that work on either measure:"
+        f" {_named(_sure(known, 'untrained'))}.",
+    ]
+    turned = [link for link in sure if link.families[0] < 0 < link.families[1]]
+    if turned:
+        lines.append(f"In bold, but of the other sign without one family of objectives: {_named(turned)}.")
     return lines
 
 

@@ -1,7 +1,7 @@
 """The cross-paper matrix: training objectives of several papers under measurements of all of them.
 
-In none of the papers. One data set, one network and one schedule for all objectives, so that a column compares
-objectives and nothing else.
+In none of the papers. One data set, one network and one schedule for all objectives, so that a column
+compares objectives and nothing else.
 """
 
 import numpy as np
@@ -18,7 +18,6 @@ from pagrepro.tables import _cells as cells
 
 REVISION = 1
 
-ARROWS = {"high": "↑", "low": "↓"}
 MARK = "†"
 COLUMNS = (*TABLE_COLUMNS, "low", "high", "better", "optimised")
 
@@ -54,7 +53,7 @@ def draw(config: Config, context: Context) -> TableResult:
             if cell.note:
                 notes.setdefault(f"{column.label}: {cell.note}", []).append(row.label)
         lines.append(line)
-    header = ["objective", "paper", *(f"{c.label} {ARROWS[c.better]}" for c in config.columns)]
+    header = ["objective", "paper", *(c.title for c in config.columns)]
     below = [
         *_reading(matrix, config),
         *config.notes,
@@ -88,8 +87,9 @@ def _reading(matrix: Matrix, config: Config) -> list[str]:
     marked = int((matrix.optimised & ~np.isnan(matrix.means)).sum())
     filled = int((~np.isnan(matrix.means)).sum())
     return [
-        f"{len(config.rows)} objectives, {len(config.columns)} measures, {counts} runs of each objective; mean ± standard"
-        " deviation over runs. An arrow says which direction the papers connect with robustness.",
+        f"{len(config.rows)} objectives, {len(config.columns)} measures, {counts} runs of each objective;"
+        " mean ± standard deviation over runs. An arrow says which direction the papers connect with robustness.",
         f"{MARK} ({marked} of {filled} cells): the objective works on this measure itself, or on what it is"
-        " made of. Such a cell shows that training worked, and is no evidence that the measure and robustness go together.",
+        " made of. Such a cell shows that training worked; it is no evidence that measure and robustness go"
+        " together.",
     ]
