@@ -21,8 +21,8 @@ RHO = 1 - 6 * 2 / (6 * 35)  # of six places, two neighbours exchanged
 
 @pytest.fixture
 def made(tmp_path):
-    """Six objectives with three runs each. Robustness rises from a to f, cosine with it but for one exchange, and
-    the gradient norm falls; clean accuracy has nothing to do with it. `f` works on cosine."""
+    """Six objectives with three runs each. Robustness rises from a to f, cosine with it but for one exchange,
+    and the gradient norm falls; clean accuracy has nothing to do with it. `f` works on cosine."""
     groups, rows = {}, []
     clean = [0.9, 0.94, 0.91, 0.93, 0.92, 0.95]
     cosine = [0.1, 0.2, 0.3, 0.5, 0.4, 0.6]
@@ -91,7 +91,7 @@ def test_given_takes_the_third_measure_out(made):
 
 
 def test_objectives_that_work_on_a_measure_are_left_out_of_untrained(made):
-    folder, groups, rows = made
+    _folder, _groups, rows = made
     rows[0]["optimises"] = ["pgd"]
     link = cross_paper.Correlations(read(made), draws=200).link("cosine", "pgd", "clean")
     assert link.untrained.n == 4
@@ -107,7 +107,7 @@ def test_families_are_left_out_one_by_one(made):
 
 
 def test_runs_that_diverged_are_in_the_table_and_out_of_correlations(made):
-    folder, groups, rows = made
+    folder, _groups, _rows = made
     put(folder, "c_s1", "pgd", {"accuracy": 1.0}, status="diverged")
     matrix = read(made)
     assert matrix.means[2, 1] == pytest.approx((19.9 + 100 + 20.1) / 3)
@@ -121,7 +121,7 @@ def test_runs_that_diverged_are_in_the_table_and_out_of_correlations(made):
 
 
 def test_a_missing_objective_is_left_out_pair_by_pair(made):
-    folder, groups, rows = made
+    _folder, _groups, rows = made
     rows[3]["without"] = {"cosine": "no teacher"}
     matrix = read(made)
     assert matrix.reasons == {("objective d", "cosine"): "no teacher"}
@@ -218,7 +218,7 @@ def test_table_of_correlations(made):
 
 
 def test_words_say_none_where_there_is_nothing(made):
-    folder, groups, rows = made
+    folder, _groups, _rows = made
     for place, name in enumerate("abcdef"):
         for seed in range(3):
             put(folder, f"{name}_s{seed}", "cosine", {"cosine": [0.1, -0.2, 0.3, -0.4, 0.25, 0.0][place]})
@@ -265,7 +265,7 @@ def test_heat_map_colours_by_rank_in_the_better_direction(made):
 
 
 def test_ties_share_a_rank_and_a_constant_column_is_in_the_middle(made):
-    folder, groups, rows = made
+    folder, _groups, _rows = made
     for name in "abcdef":
         for seed in range(3):
             put(folder, f"{name}_s{seed}", "cosine", {"cosine": 0.5})

@@ -129,8 +129,8 @@ def _conclusions(config: Config, found: list[tuple[Link, float]]) -> list[str]:
     over = f"{n[0]} to {n[-1]}" if len(n) > 1 else f"{n[0]}"
     count = f"{len(known)} correlations" if len(known) > 1 else "1 correlation"
     lines = [
-        f"{count} over {over} objectives. In bold: the 95 % interval by bootstrap over objectives leaves out 0"
-        f" ({len(sure)} of {len(known)}; with nothing behind any of them one would expect some"
+        f"{count} over {over} objectives. In bold: the 95 % interval by bootstrap over objectives leaves out"
+        f" 0 ({len(sure)} of {len(known)}; with nothing behind any of them one would expect some"
         f" {0.05 * len(known):.0f}).",
         f"After Holm's adjustment for all {len(known)}, p is at most {LEVEL} for: {_named(kept)}.",
         f"The widest interval: {widest.predictor} and {widest.target}, {low:.2f} to {high:.2f}.",

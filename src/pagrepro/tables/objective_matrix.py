@@ -86,9 +86,10 @@ def _reading(matrix: Matrix, config: Config) -> list[str]:
     counts = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     marked = int((matrix.optimised & ~np.isnan(matrix.means)).sum())
     filled = int((~np.isnan(matrix.means)).sum())
+    shape = f"{len(config.rows)} objectives, {len(config.columns)} measures, {counts} runs of each objective"
     return [
-        f"{len(config.rows)} objectives, {len(config.columns)} measures, {counts} runs of each objective;"
-        " mean ± standard deviation over runs. An arrow says which direction the papers connect with robustness.",
+        f"{shape}; mean ± standard deviation over runs. An arrow says which direction the papers connect with"
+        " robustness.",
         f"{MARK} ({marked} of {filled} cells): the objective works on this measure itself, or on what it is"
         " made of. Such a cell shows that training worked; it is no evidence that measure and robustness go"
         " together.",
