@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "results/README.md",
     "profiles/README.md", "docs/adding.md", "docs/architecture.md", "docs/claims.md",
-    "docs/cost.md", "docs/deviations.md", "docs/housekeeping.md", "docs/known-issues.md",
+    "docs/cost.md", "docs/deviations.md", "docs/housekeeping.md", "docs/known-issues.md", "docs/matrix.md",
     "docs/performance.md", "docs/reproducibility.md", "docs/results.md", "docs/scaling.md",
     "docs/slurm.md",
 ]  # fmt: skip
