@@ -119,7 +119,7 @@ class Link:
 class Correlations:
     """Correlations of a matrix, with the resamples that all of them share."""
 
-    def __init__(self, matrix: Matrix, seed: int = 0, draws: int = 2000):
+    def __init__(self, matrix: Matrix, seed: int = 0, draws: int = 1000):
         self.matrix, self.seed, self.draws = matrix, seed, draws
         self.means = rank_correlation.means(matrix.oriented)
         everything = np.ones(len(matrix.rows), bool)

@@ -39,7 +39,7 @@ class Config(Strict):
     targets: tuple[str, ...] = Field(min_length=1)
     given: str
     seed: int = 0
-    draws: int = Field(2000, ge=100)
+    draws: int = Field(1000, ge=100)
 
     @model_validator(mode="after")
     def _labels(self):
@@ -69,7 +69,7 @@ def draw(config: Config, context: Context) -> FigureResult:
     handles = [
         Line2D([], [], color=c, marker=m, ms=4, lw=0.8, label=names[n]) for n, (c, m, _) in LOOKS.items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
     figure.supxlabel("Spearman's correlation over objectives (positive: both improve together)", fontsize=8)
     return FigureResult(figure, pd.DataFrame(rows))
 

@@ -32,7 +32,7 @@ class Config(Strict):
     columns: tuple[Measure, ...] = Field(min_length=2)
     given: str
     seed: int = 0
-    draws: int = Field(2000, ge=100)
+    draws: int = Field(1000, ge=100)
 
     @model_validator(mode="after")
     def _labels(self):
@@ -64,7 +64,7 @@ def draw(config: Config, context: Context) -> FigureResult:
         f"Below the diagonal plain, above it given {config.given}. Bold: the 95 % interval over objectives"
         " leaves out 0, not adjusted for the number of pairs."
     )
-    figure.supxlabel("\n".join(textwrap.wrap(text, 22 + 6 * count)), fontsize=7)
+    figure.supxlabel("\n".join(textwrap.wrap(text, 40 + 7 * count)), fontsize=7)
     return FigureResult(figure, pd.DataFrame(rows))
 
 

@@ -89,12 +89,15 @@ def _cell(axes: Axes, matrix: Matrix, shown: np.ma.MaskedArray, o: int, m: int) 
 
 
 def number(value: float, digits: int) -> str:
-    """With so many digits after the point, or in powers of ten where these would all be zeros."""
-    return f"{value:.0e}" if value and abs(value) < 0.5 * 10.0**-digits else f"{value:.{digits}f}"
+    """With so many digits after the point, and no sign before a zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def _axes(axes: Axes, matrix: Matrix) -> None:
-    names = ["\n".join(textwrap.wrap(c.title, 16)) for c in matrix.columns]
+    # An arrow stays on the line of its word.
+    titles = [f"{c.title[:-2]}\N{NO-BREAK SPACE}{c.title[-1]}" for c in matrix.columns]
+    names = ["\n".join(textwrap.wrap(title, 16)) for title in titles]
     axes.set_xticks(range(len(names)), names, rotation=60, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(matrix.rows)), [row.label for row in matrix.rows])

@@ -30,7 +30,7 @@ class Config(Strict):
     targets: tuple[str, ...] = Field(min_length=1)
     given: str
     seed: int = 0
-    draws: int = Field(2000, ge=100)
+    draws: int = Field(1000, ge=100)
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -94,7 +94,7 @@ def _table(config: Config, found: list[tuple[Link, float]], which: str) -> str:
     lines = {}
     for link, _ in found:
         estimate = getattr(link, which)
-        count = f" ({estimate.n})" if which == "untrained" else ""
+        count = f" ({estimate.n})" if which == "untrained" and np.isfinite(estimate.rho) else ""
         lines.setdefault(link.predictor, [link.predictor]).append(_estimate(estimate) + count)
     return cells.markdown(["", *config.targets], list(lines.values()))
 

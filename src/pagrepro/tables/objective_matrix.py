@@ -54,11 +54,9 @@ def draw(config: Config, context: Context) -> TableResult:
                 notes.setdefault(f"{column.label}: {cell.note}", []).append(row.label)
         lines.append(line)
     header = ["objective", "paper", *(c.title for c in config.columns)]
-    below = [
-        *_reading(matrix, config),
-        *config.notes,
-        *(f"{', '.join(who)}: {n}" for n, who in notes.items()),
-    ]
+    below = [*_reading(matrix, config), *config.notes]
+    every = len(config.rows)
+    below += [f"{'every row' if len(who) == every else '; '.join(who)}: {n}" for n, who in notes.items()]
     page = cells.page(context, "in none of the papers", "", cells.markdown(header, lines), below)
     return TableResult(pd.DataFrame(long, columns=list(COLUMNS)), page)
 
