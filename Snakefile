@@ -39,6 +39,7 @@ wildcard_constraints:
 rule all:
     input:
         FILES.all_artifacts(),
+        matrix_table(),
         "<results>/claims.csv",
         "<results>/report.zip",
         "<results>/index.html",

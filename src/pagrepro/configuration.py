@@ -15,17 +15,27 @@ from pagrepro.template import TemplateError, overlay
 
 Model = TypeVar("Model", bound=BaseModel)
 
-PAPER_KEYS = ("title", "citation", "settings", "runs", "fields", "evaluations", "artifacts", "claims")
+PAPER_KEYS = (
+    "title", "citation", "category", "settings", "runs", "fields", "evaluations", "artifacts", "claims",
+)  # fmt: skip
+
+# The cross-paper matrix is written like a paper, but is none.
+MATRIX = "matrix"
 
 
 @dataclass(frozen=True)
 class Paper:
-    """One paper file with the tier's settings laid over its own; the rest is expanded later."""
+    """One paper file with the tier's settings laid over its own; the rest is expanded later. category: what
+    the report calls it."""
 
     key: str
     file: str
     settings: dict[str, Any]
     sections: dict[str, Any]
+
+    @property
+    def category(self) -> str:
+        return self.sections.get("category") or self.key
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ def load(config: dict[str, Any], root: Path = Path(".")) -> Configuration:
     datasets_file = folder / "datasets.yaml"
     datasets = check(DatasetsFile, read_yaml(datasets_file), datasets_file)
     _check_sources(datasets, tier, settings, datasets_file, tier_file)
-    known = sorted(p.stem for p in (folder / "papers").glob("*.yaml"))
+    known = sorted(p.stem for p in [*(folder / "papers").glob("*.yaml"), *folder.glob(f"{MATRIX}.yaml")])
     for key in tier.settings:
         if key not in known:
             raise ConfigError(tier_file, f"settings.{key}", "unknown paper", ", ".join(known))
@@ -111,7 +121,7 @@ def load(config: dict[str, Any], root: Path = Path(".")) -> Configuration:
 
 
 def _paper(key: str, folder: Path, tier: Tier, tier_file: Path) -> Paper:
-    file = folder / "papers" / f"{key}.yaml"
+    file = folder / (f"{MATRIX}.yaml" if key == MATRIX else f"papers/{key}.yaml")
     content = read_yaml(file)
     for section in content:
         if section not in PAPER_KEYS:

@@ -28,7 +28,7 @@ def expand_loaded(loaded: Configuration, root: Path = Path(".")) -> Expansion:
         measured.setdefault(run, []).append(evaluation)
     found.groups = {name: _group(name, declared, measured, found) for name in declared.groups}
     _artifacts(declared, found)
-    for paper in loaded.papers:
+    for paper in dict.fromkeys(owner for owner, _ in declared.claims):
         found.claims[paper] = _claims(paper, declared, found)
     return found
 

@@ -29,7 +29,7 @@ KINDS = (
 LIGHT_MODULES = (
     "typing", "pydantic", "pagrepro.options", "pagrepro.statistics", "pagrepro.augment_options",
     "pagrepro.optimizer_options", "pagrepro.denoiser_options",
-    "pagrepro.map_options", "pagrepro.figure_options",
+    "pagrepro.map_options", "pagrepro.figure_options", "pagrepro.matrix_options",
 )  # fmt: skip
 
 

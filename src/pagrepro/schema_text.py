@@ -95,7 +95,7 @@ TEXT = {
     "Claim.parts": "comparisons that the claim is made of; all of them have to hold",
     # config/config.yaml and config/tiers/<tier>.yaml
     "Settings.tier": "file in config/tiers/; chosen by the profile or on the command line",
-    "Settings.papers": "files in config/papers/ to reproduce",
+    "Settings.papers": "files in config/papers/ to reproduce, and matrix for config/matrix.yaml",
     "Settings.device": "auto: the GPU where there is one, else the CPU",
     "PackDeclaration.name": "name of the pack, seen in rule and log names",
     "PackDeclaration.stage": "the kind of job",

@@ -209,7 +209,7 @@ def _references(node: Any) -> Iterator[str]:
 
 
 def paper_schema() -> Schema:
-    """`title`, `citation`, `settings`, and sections of declarations written with references."""
+    """`title`, `citation`, `category`, `settings`, and sections of declarations written with references."""
     defs: Schema = {}
     for model in (RunTemplate, FieldTemplate, EvaluationTemplate, Artifact, Claim):
         schema = model_schema(model)
@@ -229,6 +229,7 @@ def paper_schema() -> Schema:
         "properties": {
             "title": {**text, "description": "title of the paper"},
             "citation": {**text, "description": "authors, year and where it was published"},
+            "category": {**text, "description": "heading in the report; without it the key of the paper"},
             "settings": {
                 "type": ["object", "null"],
                 "description": "published values that the sections refer to; a tier lays others over them",

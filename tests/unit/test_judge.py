@@ -198,6 +198,14 @@ def test_scripts(declared, tmp_path, table, monkeypatch, capsys):
     assert judge.terminal_table(csv, colour=False).startswith("a2000 C1")
 
 
+def test_papers_without_claims_give_an_empty_table(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "claims.html"
+    run(monkeypatch, "verdicts.py", "--claims", "--csv", tmp_path / "claims.csv", "--html", page)
+    assert pd.read_csv(tmp_path / "claims.csv").columns.tolist() == list(judge.COLUMNS)
+    assert "0 confirmed" in capsys.readouterr().out
+    assert "0 confirmed" in page.read_text()
+
+
 def test_script_error_is_a_message(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(

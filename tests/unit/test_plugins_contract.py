@@ -66,6 +66,8 @@ COLUMNS = [{"label": "a", "evaluation": "e"}]
 QUANTITY = {"label": "a", "evaluation": "e", "value": "v"}
 PANELS = [{"label": "a", "groups": {"m": "g"}}]
 LINES = [{"label": "a", "group": "g"}]
+MEASURES = [{**QUANTITY, "label": n, "better": "high", "kind": "robustness"} for n in ("a", "b")]
+MATRIX = {"rows": [{"label": "a", "group": "g", "family": "f"}], "columns": MEASURES}
 REQUIRED = {
     "attacks.batch_pgd": {"eps": 0.5, "steps": 2},
     "attacks.pgd": ATTACK,
@@ -109,6 +111,7 @@ REQUIRED = {
     },
     "figures.class_transfer": {"group": "g"},
     "figures.convergence": {"lines": [{"label": "a", "group": "g", "evaluation": "e"}]},
+    "figures.correlation_intervals": {**MATRIX, "targets": ["a"], "given": "b"},
     "figures.decision_regions": {"panels": [{"label": "a", "group": "g"}]},
     "figures.distance_scatter": {"rows": PANELS, "methods": ["m"]},
     "figures.distractor_examples": {"rows": [{"label": "a", "group": "g"}]},
@@ -127,9 +130,11 @@ REQUIRED = {
         "lines": LINES,
         "panels": [{"label": "a", "evaluation": "e", "x": "x", "y": "y", "xlabel": "x", "ylabel": "y"}],
     },
+    "figures.measure_correlations": {**MATRIX, "given": "b"},
     "figures.monitor_curves": {"lines": LINES, "panels": [{"label": "a", "value": "v", "ylabel": "y"}]},
     "figures.natural_maps": {"rows": LINES},
     "figures.noise_examples": {"group": "g"},
+    "figures.objective_matrix": MATRIX,
     "figures.residual_examples": {"panels": [{"label": "a", "group": "g"}]},
     "figures.schematic_generation": {"which": "direct"},
     "figures.sweep_curves": {"columns": [{"label": "a", "group": "g"}], "alignment": [QUANTITY]},
@@ -152,6 +157,8 @@ REQUIRED = {
         "columns": [QUANTITY],
         "against": {"evaluation": "e", "value": "v"},
     },
+    "tables.measure_correlations": {**MATRIX, "targets": ["a"], "given": "b"},
+    "tables.objective_matrix": MATRIX,
     "tables.regimes": {"rows": [{"label": "a", "group": "g"}], "alignment": [QUANTITY]},
     "tables.seeds": {"rows": [{"label": "a", "group": "g"}], "columns": COLUMNS},
     "tables.setup": {

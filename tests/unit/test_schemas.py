@@ -68,6 +68,7 @@ def committed():
     yield "datasets.schema.json", config / "datasets.yaml"
     yield from (("tier.schema.json", path) for path in sorted((config / "tiers").glob("*.yaml")))
     yield from (("paper.schema.json", path) for path in sorted((config / "papers").glob("*.yaml")))
+    yield "paper.schema.json", config / "matrix.yaml"
 
 
 @pytest.mark.parametrize(("schema", "path"), list(committed()), ids=lambda value: Path(value).name)

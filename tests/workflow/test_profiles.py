@@ -54,7 +54,7 @@ def target_names() -> list[str]:
     )
     names = ["all", *re.findall(r"^rule (\w+):", rules, re.MULTILINE)]
     for paper in read("config.yaml")["papers"]:
-        artifacts = read(f"papers/{paper}.yaml")["artifacts"]
+        artifacts = read("matrix.yaml" if paper == "matrix" else f"papers/{paper}.yaml")["artifacts"]
         names += [f"paper_{paper}", *(f"{paper}_{re.sub('^figure_?', figure, name)}" for name in artifacts)]
     return names
 

@@ -14,7 +14,7 @@ for shape, names in artifact_shapes("table").items():
             csv=report(
                 "<results>/tables/{paper}/{artifact}.csv",
                 caption="../report/artifact.rst",
-                category="{paper}",
+                category=artifact_category,
                 subcategory="Tables",
                 labels=artifact_labels,
             ),
@@ -54,7 +54,7 @@ for shape, names in artifact_shapes("figure").items():
             png=report(
                 "<results>/figures/{paper}/{artifact}.png",
                 caption="../report/artifact.rst",
-                category="{paper}",
+                category=artifact_category,
                 subcategory="Figures",
                 labels=artifact_labels,
             ),
@@ -77,6 +77,25 @@ for shape, names in artifact_shapes("figure").items():
         shell:
             "python workflow/scripts/figure.py --artifact {params.artifact:q} --results {params.results}"
             " --output {output.png:q} > {log:q} 2>&1"
+
+
+# The cross-paper table, at the place where readers look for it.
+rule matrix:
+    input:
+        "<results>/tables/matrix/table1.csv",
+    output:
+        "<results>/matrix.csv",
+    log:
+        "<results>/logs/tables/matrix.log",
+    localrule: True
+    conda:
+        "../../envs/plots.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "cp {input:q} {output:q} 2> {log:q}"
 
 
 rule judge_claims:

@@ -163,6 +163,15 @@ def artifact_caption(wildcards):
     return artifact(wildcards).content["caption"]
 
 
+def matrix_table():
+    """The cross-paper table, unless the choice of papers leaves it out."""
+    return ["<results>/matrix.csv"] if ("matrix", "table1") in EXPANSION.artifacts else []
+
+
+def artifact_category(wildcards):
+    return CONFIGURATION.papers[wildcards.paper].category
+
+
 def artifact_labels(wildcards):
     found = artifact(wildcards)
     beside = [

@@ -29,14 +29,14 @@ rule downloads:
         [FILES.source(name) for name in FILES.downloads],
 
 
-for paper in EXPANSION.claims:
+for paper in CONFIGURATION.papers:
 
     rule:
         name:
             f"paper_{paper}"
         input:
             FILES.all_artifacts(paper=paper),
-            f"<results>/claims/{paper}.csv",
+            [f"<results>/claims/{paper}.csv"] if paper in EXPANSION.claims else [],
 
 
 for paper, name in EXPANSION.artifacts:

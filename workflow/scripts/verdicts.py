@@ -10,7 +10,7 @@ import pandas as pd
 from pagrepro import judge, script, verdict_page
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--claims", required=True, nargs="+", type=Path, help="claims.csv, or one per paper")
+parser.add_argument("--claims", required=True, nargs="*", type=Path, help="claims.csv, or one per paper")
 parser.add_argument("--evidence", nargs="*", default=[], type=Path, help="claims/<paper>.json, one per paper")
 parser.add_argument("--html", type=Path, help="page to write")
 parser.add_argument("--csv", type=Path, help="all claims in one CSV")
@@ -20,7 +20,8 @@ parser.add_argument("--quiet", action="store_true", help="print the sums only")
 if __name__ == "__main__":
     args = parser.parse_args()
     with script.main():
-        table = pd.concat([pd.read_csv(path) for path in args.claims], ignore_index=True)
+        tables = [pd.read_csv(path) for path in args.claims] or [judge.to_frame([])]
+        table = pd.concat(tables, ignore_index=True)
         if args.html:
             evidence = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in args.evidence}
             args.html.write_text(verdict_page.page(table, evidence), encoding="utf-8")
