@@ -35,6 +35,7 @@ class Paper:
 
     @property
     def category(self) -> str:
+        """Its heading in the report: the key, unless the file says another."""
         return self.sections.get("category") or self.key
 
 

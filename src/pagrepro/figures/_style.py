@@ -30,9 +30,9 @@ from pagrepro.results import Group
 
 REVISION = 1
 
-# Inches: the width of a text on A4 or letter paper, so that a printed figure keeps its size. Points: the
-# smallest print.
-PAGE, SMALL = 7.0, 7
+# Inches: the width of a text on A4 or letter paper, upright and turned, so that a printed figure keeps its
+# size. Points: the smallest print.
+PAGE, LANDSCAPE, SMALL = 7.0, 10.2, 7
 
 # Of the classes of a data set, which a legend names.
 CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW, GREY, BROWN)
@@ -45,10 +45,10 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def figure(width: float, height: float) -> Figure:
+def figure(width: float, height: float, landscape: bool = False) -> Figure:
     """A figure of this size in inches, smaller where it is wider than a page; nothing overlaps in it."""
     plt.rcParams.update(SETTINGS)
-    scale = min(1.0, PAGE / width)
+    scale = min(1.0, (LANDSCAPE if landscape else PAGE) / width)
     return Figure(figsize=(scale * width, scale * height), layout="constrained")
 
 

@@ -76,7 +76,7 @@ def draw(config: Config, context: Context) -> FigureResult:
 
 def _line(axes: Axes, place: int, link: Link) -> None:
     if np.isnan(link.plain.rho):
-        axes.text(0, place, " no value", va="center", fontsize=6, color=style.GREY)
+        axes.text(0, place, " no value", va="center", fontsize=style.SMALL, color=style.GREY)
     for name, (colour, marker, below) in LOOKS.items():
         estimate = getattr(link, name)
         if np.isnan(estimate.rho):

@@ -46,7 +46,7 @@ def draw(config: Config, context: Context) -> FigureResult:
     matrix = cross_paper.read(context, config.rows, config.columns)
     places = column_ranks(matrix)
     height, width = len(config.rows), len(config.columns)
-    figure = style.figure(0.62 * width + 2.6, 0.27 * height + 1.9)
+    figure = style.figure(min(0.62 * width + 2.6, style.LANDSCAPE), 0.27 * height + 1.9, landscape=True)
     axes = figure.subplots()
     shown = np.ma.masked_invalid(shares(places))
     image = axes.imshow(shown, cmap=COLOURS, norm=Normalize(0, 1), aspect="auto")
@@ -84,7 +84,13 @@ def _cell(axes: Axes, matrix: Matrix, shown: np.ma.MaskedArray, o: int, m: int) 
         return
     text = number(value, matrix.columns[m].digits) + ("†" if matrix.optimised[o, m] else "")
     axes.text(
-        m, o, text, ha="center", va="center", fontsize=6.5, color="white" if shown[o, m] > 0.6 else "black"
+        m,
+        o,
+        text,
+        ha="center",
+        va="center",
+        fontsize=style.SMALL,
+        color="white" if shown[o, m] > 0.6 else "black",
     )
 
 
