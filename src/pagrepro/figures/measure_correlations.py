@@ -46,7 +46,8 @@ def draw(config: Config, context: Context) -> FigureResult:
     matrix = cross_paper.read(context, config.rows, config.columns)
     correlations = Correlations(matrix, config.seed, config.draws)
     count, given = len(matrix.columns), matrix.place(config.given)
-    figure = style.figure(0.42 * count + 2.4, 0.36 * count + 2.0)
+    wide = min(0.42 * count + 2.4, style.LANDSCAPE)
+    figure = style.figure(wide, 0.3 * count + 2.0, landscape=True)
     axes = figure.subplots()
     shown, rows = np.full((count, count), np.nan), []
     for y in range(count):
@@ -64,7 +65,7 @@ def draw(config: Config, context: Context) -> FigureResult:
         f"Below the diagonal plain, above it given {config.given}. Bold: the 95 % interval over objectives"
         " leaves out 0, not adjusted for the number of pairs."
     )
-    figure.supxlabel("\n".join(textwrap.wrap(text, 40 + 7 * count)), fontsize=7)
+    figure.supxlabel("\n".join(textwrap.wrap(text, int(16 * wide))), fontsize=style.SMALL)
     return FigureResult(figure, pd.DataFrame(rows))
 
 
@@ -74,7 +75,8 @@ def _write(axes: Axes, shown: np.ndarray, row: int, column: int, estimate: Estim
         return
     shown[row, column] = estimate.rho
     axes.text(
-        column, row, f"{estimate.rho:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=6,
+        column, row, f"{estimate.rho:.1f}".replace("-0.0", "0.0"), ha="center", va="center",
+        fontsize=style.SMALL,
         weight="bold" if estimate.sure else "normal", color="white" if abs(estimate.rho) > 0.75 else "black",
     )  # fmt: skip
 
