@@ -9,7 +9,7 @@ import yaml
 from test_tiers import FAMILIES, ROOT, expanded
 from tiny import Tiny
 
-from pagrepro import configuration, expand
+from pagrepro import configuration, expand, plugins
 from pagrepro.errors import ConfigError
 
 every_tier = pytest.mark.parametrize("tier", FAMILIES)
@@ -58,6 +58,10 @@ def test_both_data_sets_have_the_same_network(tier):
     near, far = (specs(tier, row, suffix)[0] for suffix in ("", "_distractor"))
     assert near["task"]["model"] == far["task"]["model"]
     assert near["dataset"]["name"] != far["dataset"]["name"]
+    for spec in (near, far):
+        plugins.instantiate(
+            "models", spec["task"]["model"], tuple(spec["dataset"]["shape"]), spec["dataset"]["classes"]
+        )
 
 
 @every_tier
