@@ -32,9 +32,10 @@ class Draw:
         ones = (1,) * (x.dim() - 3)
         # Whole rows are copied at once: several times faster than a gather, which looks up every entry.
         starts = torch.arange(0, x[..., 0].numel(), x.shape[-2], device=x.device).view(*x.shape[:-2], 1)
-        rows = starts + self.rows.view(len(x), *ones, -1)
+        # The draw lies where x does, but when operations are counted without memory (step_flops).
+        rows = starts + self.rows.to(x.device).view(len(x), *ones, -1)
         x = x.reshape(-1, x.shape[-1]).index_select(0, rows.flatten()).view(*rows.shape, -1)
-        columns = self.columns.view(len(x), *ones, 1, -1).expand(*x.shape[:-1], -1)
+        columns = self.columns.to(x.device).view(len(x), *ones, 1, -1).expand(*x.shape[:-1], -1)
         return x.gather(-1, columns)
 
 

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from pagrepro.optimizer_options import Adam
 from pagrepro.optimizers import build_optimizer
+from pagrepro.precision import full_precision
 
 REVISION = 1
 
@@ -58,7 +59,7 @@ def project(
     options = {"z_penalty_div": z_penalty_div, "unit": float(generator.scale)}
     z = torch.zeros(len(x), generator.latent, dtype=x.dtype, device=x.device, requires_grad=True)
     # Weights divided by their norm (spectral normalisation) do not change here: they are computed once.
-    with torch.autocast(x.device.type, enabled=False), parametrize.cached():
+    with full_precision(x.device), parametrize.cached():
         for count, penalty in ((steps, 0.0), (regularised_steps, weight)):
             optimizer = build_optimizer(Adam(name="adam", lr=lr), [z])
             for _ in range(count):

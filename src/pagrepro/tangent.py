@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pagrepro.errors import DataError
+from pagrepro.precision import full_precision
 
 REVISION = 1
 
@@ -30,7 +31,7 @@ def decoder_jacobian(decode: Callable[[Tensor], Tensor], z: Tensor, chunk: int =
         return jvp(decode, (z,), (direction.expand_as(z),))[1]
 
     directions = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-    with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+    with torch.no_grad(), full_precision(z.device):
         return vmap(along, chunk_size=chunk)(directions).transpose(0, 1)
 
 

@@ -67,9 +67,18 @@ def test_every_step_of_an_attack_is_a_forward_and_a_backward_pass(steps):
     assert attacked == plain + steps * 2 * FORWARD
 
 
-@pytest.mark.parametrize("objective", [PLAIN, adversarial(3), {"name": "gradient_norm", "weight": 0.3}])
-def test_what_is_counted_without_memory_is_what_a_real_step_does(objective):
+OBJECTIVES = [
+    PLAIN, adversarial(3), {"name": "gradient_norm", "weight": 0.3},
+    {"name": "edge_alignment", "weight": 0.3}, {"name": "smoothness", "weight": 0.3, "sigma": 0.1},
+    {"name": "gaussian_noise", "sigma": 0.1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective["name"])
+@pytest.mark.parametrize("augment", [{}, {"crop_padding": 1, "flip": True}], ids=["plain", "augmented"])
+def test_what_is_counted_without_memory_is_what_a_real_step_does(objective, augment):
     spec = run_spec(objective, {"name": "cifar_resnet18", "width": 2}, (1, 8, 8))
+    spec["task"]["augment"] |= augment
     real = step_flops.training_step(spec, 4, torch.device("cpu"))
     assert step_flops.step(spec) == pytest.approx(flops(real) / 4, rel=1e-9)
 

@@ -32,6 +32,7 @@ from pagrepro.map_options import Energy
 from pagrepro.objectives._space import images_in_space, in_space
 from pagrepro.options import Compiled, Number, Strict, added
 from pagrepro.oriented_energy import oriented_energy
+from pagrepro.precision import full_precision
 
 REVISION = 1
 # Relies on the curvature of the network: a fit of a piecewise linear one says so.
@@ -69,7 +70,7 @@ def build(config: Config):
     def objective(model: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         require_explicit_attention(model)
         x = batch.augmented().detach()
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), full_precision(x.device):
             edges = oriented_energy(images_in_space(model, x, config.space), config.energy)[:, None]
         # By the inverse of the distribution of classes: the same draws on every processor.
         uniform = torch.rand((len(x), 1), generator=generator, device=generator.device).to(x)
