@@ -35,5 +35,5 @@ def test_the_package_imports_nothing_until_it_is_asked():
     code = "import sys, pagrepro; assert 'torch' not in sys.modules\n"
     code += "pagrepro.load_run; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-    with pytest.raises(AttributeError, match="public: Layout, .*load_field, load_run, measure"):
+    with pytest.raises(AttributeError, match=r"public: Layout, .*load_field, load_run, measure"):
         _ = pagrepro.load_runs
