@@ -37,7 +37,7 @@ def collect(expansion: Expansion, layout: Layout, images: dict[str, str]) -> dic
     return {
         "tier": expansion.tier,
         "asked": len(expansion.runs),
-        "papers": list(expansion.claims),
+        "papers": list(dict.fromkeys([*expansion.claims, *(paper for paper, _ in expansion.artifacts)])),
         "objectives": {
             name: palette.of_objective(name).colour if kinds[name] else palette.GREY for name in sorted(kinds)
         },
