@@ -110,6 +110,19 @@ def costs(step: Step, device: torch.device) -> dict[str, float | None]:
     return {"GFLOP": found["GFLOP"], "peak MiB": found["peak MiB"]}
 
 
+def compared(
+    calls: dict[str, Step], base: str, rounds: int, device: torch.device, slice_s: float
+) -> dict[str, dict[str, Any]]:
+    """Per variant, by its name: time (see `ratios`), GFLOP and peak MiB. Its first call is made once before,
+    since the first of a process also loads and chooses kernels."""
+    next(iter(calls.values()))()
+    note("  operations and memory")
+    counts = {name: costs(call, device) for name, call in calls.items()}
+    note(f"  time, {rounds} rounds")
+    timing = ratios(alternate(calls, rounds, device, slice_s), base)
+    return {name: {**timing[name], **counts[name]} for name in calls}
+
+
 def passes(step: Step, model: nn.Module) -> tuple[int, int]:
     """How many images go through the network in a step, and how many gradients come back from its output:
     twice as many for a double backward."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from _measure import alternate, bar, costs, gflop, note, parameter_gradient, ratios, relative_error
+from _measure import bar, compared, gflop, note, parameter_gradient, relative_error
 from pagrepro import plugins
 from pagrepro.augment import Augment, Draw, draw
 from pagrepro.batch import Batch
@@ -43,7 +43,7 @@ def project_objective(name: str, **options) -> Loss:
     """The project's own objective, as the training loop calls it."""
     spec = plugins.resolve("objectives", {"name": name, **options})
     objective = plugins.instantiate("objectives", spec)
-    return lambda model, batch: objective(model, batch, torch.Generator())["loss"].mean()
+    return lambda model, batch: objective(model, batch, torch.Generator(batch.x.device))["loss"].mean()
 
 
 def repeated_images(model: nn.Module, batch: Batch, mode: str) -> Tensor:
@@ -153,15 +153,10 @@ def run(device: torch.device, quick: bool) -> dict:
     published = operations(losses, counted_width, side, device)
     model, batch = network(width, device), examples(n, side, device)
     steps = {name: functools.partial(_step, loss, model, batch) for name, loss in losses.items()}
-    steps[PLAIN]()  # the first step of a process also loads and chooses kernels
-    note("  memory")
-    counts = {name: costs(step, device) for name, step in steps.items()}
-    note(f"  time, {rounds} rounds")
-    timing = ratios(alternate(steps, rounds, device, slice_s), PLAIN)
+    found = compared(steps, PLAIN, rounds, device, slice_s)
     rows = []
     for name in losses:
-        row = {"variant": name, **timing[name]}
-        row |= {**counts[name], "GFLOP per image": published[name]}
+        row = {"variant": name, **found[name], "GFLOP per image": published[name]}
         row |= {"FLOP ratio": published[name] / published[PLAIN], "error": error.get(name)}
         row["exact"] = error[name] <= ERROR_LIMIT if name in error else None
         rows.append(row)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from _measure import alternate, bar, costs, note, ratios
+from _measure import bar, compared, note
 from pagrepro.gan_networks import ConditionalGan, Discriminator, Generator
 from pagrepro.load import freeze
 from pagrepro.projection import project
@@ -82,12 +82,8 @@ def run(device: torch.device, quick: bool) -> dict:
     error = {name: float((found - losses[ONE_BY_ONE]).abs().max()) for name, found in losses.items()}
     generator = network(width, device)
     calls = {name: functools.partial(variant, generator, x, steps) for name, variant in VARIANTS.items()}
-    calls[BATCHED]()  # the first call of a process also loads and chooses kernels
-    note("  operations and memory")
-    counts = {name: costs(call, device) for name, call in calls.items()}
-    note(f"  time, {rounds} rounds")
-    timing = ratios(alternate(calls, rounds, device, slice_s), ONE_BY_ONE)
-    rows = [{"variant": name, **timing[name], **counts[name], "error": error[name]} for name in VARIANTS]
+    found = compared(calls, ONE_BY_ONE, rounds, device, slice_s)
+    rows = [{"variant": name, **found[name], "error": error[name]} for name in VARIANTS]
     settings = {"width": width, "images": n, "classes": CLASSES, "iterations": steps + steps // 4}
     return {"rows": rows, "bars": bars(rows), "settings": settings | {"rounds": rounds}}
 

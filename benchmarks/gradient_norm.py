@@ -9,7 +9,6 @@ compiled, it is measured on GPUs only, since compiling this network takes many m
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +25,7 @@ from _measure import (
     ratios,
     relative_error,
 )  # fmt: skip
+from alignment_all_classes import project_objective
 from pagrepro import plugins
 from pagrepro.augment import Augment, draw
 from pagrepro.batch import Batch
@@ -56,12 +56,6 @@ NORM = {
     "name": "gradient_norm", "norm": "l1", "space": "normalized", "weight": WEIGHT, "scale": SCALE,
     "sigma": SIGMA, "cross_entropy_weight": OTHER_WEIGHT,
 }  # fmt: skip
-
-
-def project_objective(**options: Any) -> Step:
-    """The project's own objective, as the training loop calls it: (model, batch) -> mean loss."""
-    objective = plugins.instantiate("objectives", plugins.resolve("objectives", options))
-    return lambda model, batch: objective(model, batch, torch.Generator(batch.x.device))["loss"].mean()
 
 
 def wasteful(model: nn.Module, batch: Batch) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from _measure import alternate, bar, costs, note, ratios, relative_error
+from _measure import bar, compared, note, relative_error
 from pagrepro.load import freeze
 from pagrepro.tangent import decoder_jacobian, tangent_basis
 
@@ -85,12 +85,8 @@ def run(device: torch.device, quick: bool) -> dict:
     single = {"device": device, "dtype": torch.float32}
     network, z = decoder(latent, width, side, **single), latents(n, latent, **single)
     calls = {name: functools.partial(variant, network, z) for name, variant in VARIANTS.items()}
-    calls[FORWARD]()  # the first call of a process also loads and chooses kernels
-    note("  operations and memory")
-    counts = {name: costs(call, device) for name, call in calls.items()}
-    note(f"  time, {rounds} rounds")
-    timing = ratios(alternate(calls, rounds, device, slice_s), BACKWARD_LOOP)
-    rows = [{"variant": name, **timing[name], **counts[name], "error": error[name]} for name in VARIANTS]
+    found = compared(calls, BACKWARD_LOOP, rounds, device, slice_s)
+    rows = [{"variant": name, **found[name], "error": error[name]} for name in VARIANTS]
     settings = {"latent": latent, "pixels": 3 * side * side, "width": width, "images": n, "rounds": rounds}
     return {"rows": rows, "bars": bars(rows), "settings": settings}
 

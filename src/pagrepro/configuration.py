@@ -97,6 +97,12 @@ def check(model: type[Model], value: Any, file: str | Path, *where: str) -> Mode
         raise ConfigError(file, first.key, repr(first.found), first.allowed + more) from error
 
 
+def of_tier(tier: str, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Snakemake's config without Snakemake: `config/config.yaml`, and over it `more` (what --config said) and
+    the tier."""
+    return read_yaml(Path("config/config.yaml")) | (more or {}) | {"tier": tier}
+
+
 def load(config: dict[str, Any], root: Path = Path(".")) -> Configuration:
     """Check `config/` under `root`; `config`: config.yaml, profile and command line as one."""
     folder = root / "config"

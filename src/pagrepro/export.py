@@ -31,7 +31,7 @@ PARTS = {
     "models": "weights of runs (their run.json and history stay)",
     "fields": "tensors of fields (their field.json stays)",
     "arrays": "per-example arrays of results",
-    "report": "report.zip and the HTML pages",
+    "report": "report.zip and the HTML pages with their pictures",
     "logs": "logs of jobs",
     "timings": "benchmark files of jobs",
     "state": "resume state of fits that are not finished",
@@ -71,7 +71,7 @@ def part_of(name: str) -> str | None:
         return top if path.suffix == ".safetensors" else None
     if top == "evaluations":
         return "arrays" if path.suffix == ".npz" else None
-    return "report" if name in ("report.zip", "claims.html") or path.suffix == ".html" else None
+    return "report" if name == "report.zip" or path.suffix == ".html" or top == "page" else None
 
 
 def contents(

@@ -224,15 +224,20 @@ def check_gradients(model: nn.Module, x: Tensor, y: Tensor) -> list[Flag]:
 
 def check_accuracy(model: nn.Module, x: Tensor, y: Tensor) -> list[Flag]:
     """Whether the model does better than always naming the most frequent class."""
-    with torch.no_grad():
-        right = torch.cat([predicted(model(a)) == b for a, b in zip(x.split(100), y.split(100), strict=True)])
-    accuracy, chance = right.double().mean().item(), chance_level(y)
+    accuracy, chance = right(model, x, y).double().mean().item(), chance_level(y)
     if accuracy <= chance + 3 * (chance * (1 - chance) / len(y)) ** 0.5:
         text = (
             f"accuracy {accuracy:.1%} on {len(y)} examples, the most frequent class alone gives {chance:.1%}"
         )
         return [Flag("accuracy_at_chance", "warning", f"{text}: accuracies under attack say nothing")]
     return []
+
+
+@torch.no_grad()
+def right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """(N,) bool: which of the examples x (N, *shape) the model puts into their class y (N,)."""
+    parts = zip(x.split(100), y.split(100), strict=True)
+    return torch.cat([predicted(model(some_x)) == some_y for some_x, some_y in parts])
 
 
 def chance_level(y: Tensor) -> float:

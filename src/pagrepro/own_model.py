@@ -44,8 +44,7 @@ def load_model(given: nn.Module | str | Path, weights: str = "final") -> OwnMode
     ("final", "ema", "best", "epoch:<n>") are taken.
 
     An attribute `input_range` of the network, or of what returned it, is what it says it takes; a run takes
-    the range of its data. Raises
-    ModelError, or StateError for a run that is not whole.
+    the range of its data. Raises ModelError, or StateError for a run that is not whole.
     """
     if isinstance(given, nn.Module):
         return _described(given, given, {"given": f"a {type(given).__name__} in memory"})

@@ -1,8 +1,6 @@
-"""The measurements of a model of one's own as one HTML page that needs nothing else: no network, no
-scripts."""
+"""The measurements of a model of one's own as one HTML page that needs no network and no scripts."""
 
 import base64
-import io
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -35,7 +33,8 @@ def page(content: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> str:
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>", *_facts(content), *_flags(content["flags"]), *_summary(content),
-            *_pictures(pictures), "<h2>Measurements</h2>", *_measured(content), *_not_measured(content),
+            *_pictures(content, pictures), "<h2>Measurements</h2>", *_measured(content),
+            *_not_measured(content),
         ]
     )  # fmt: skip
     head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
@@ -160,33 +159,19 @@ def _not_measured(content: Mapping[str, Any]) -> Iterator[str]:
         yield "</table>"
 
 
-def _pictures(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Images above their input gradients, each gradient by a scale of its own."""
+def _pictures(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Images above their input gradients."""
     gradients = arrays.get("gradients", arrays.get("loss_gradients"))
     if gradients is None or gradients.ndim != 4:
         return
-    import matplotlib
+    from pagrepro import page_maps  # which loads matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    images = arrays["images"][:SHOWN]
-    figure = Figure(figsize=(1.1 * len(images), 2.3), layout="constrained")
-    axes = figure.subplots(2, len(images), squeeze=False)
-    for column, (image, gradient) in enumerate(zip(images, gradients[:SHOWN], strict=True)):
-        largest = np.nanmax(np.abs(gradient), initial=0.0) or 1.0
-        unit = np.nan_to_num(gradient) / largest
-        if len(image) == 3:
-            axes[0, column].imshow(image.transpose(1, 2, 0).clip(0, 1))
-            axes[1, column].imshow((unit.transpose(1, 2, 0) + 1) / 2)
-        else:
-            axes[0, column].imshow(image[0], cmap="gray", vmin=0, vmax=1)
-            axes[1, column].imshow(unit[0], cmap="PuOr", vmin=-1, vmax=1)
-    for place in axes.flat:
-        place.set_axis_off()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode()
+    low, high = content["dataset"]["low"], content["dataset"]["high"]
+    rows = [
+        page_maps.images_row("images", arrays["images"][:SHOWN], low, high),
+        page_maps.maps_row("input gradients", gradients[:SHOWN]),
+    ]
+    data = base64.b64encode(page_maps.sheet(rows)).decode()
     yield "<h2>Input gradients</h2>"
     yield f"<img alt='images above their input gradients' src='data:image/png;base64,{data}'>"
     yield "<p class='about'>Images above their input gradients, each by a scale of its own.</p>"

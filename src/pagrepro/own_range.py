@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pagrepro.own_health import Flag, chance_level
-from pagrepro.predictions import predicted
+from pagrepro.own_health import Flag, chance_level, right
 
 # Another convention has to be better by this share of the examples, and so many times more often than the
 # other way round that chance gives it with less than this probability.
@@ -99,12 +98,12 @@ def check_range(
 def _judged(
     model: nn.Module, x: Tensor, y: Tensor, others: list[Convention], said: bool, classes: int
 ) -> Flag:
-    as_is = _right(model, x, y)
-    under = {other: _right(model, other(x), y) for other in others}
+    as_is = right(model, x, y)
+    under = {other: right(model, other(x), y) for other in others}
     best = max(under, key=lambda other: under[other].sum().item())
     accuracy, rival = as_is.double().mean().item(), under[best].double().mean().item()
     told = f"accuracy on {len(y)} examples: {accuracy:.1%} in [0, 1], " + ", ".join(
-        f"{right.double().mean().item():.1%} {other.label}" for other, right in under.items()
+        f"{hits.double().mean().item():.1%} {other.label}" for other, hits in under.items()
     )
     if max(accuracy, rival) < learned(chance_level(y)):
         return Flag("input_range", "not checked", f"accuracy at chance under every convention ({told})")
@@ -112,7 +111,7 @@ def _judged(
     if rival - accuracy < MARGIN or sign_test(gained, lost) > SIGNIFICANCE:
         return Flag("input_range", "ok", told)
     # Under several of them a network may be as good.
-    alike = [o.label for o, right in under.items() if rival - right.double().mean().item() < ALIKE]
+    alike = [o.label for o, hits in under.items() if rival - hits.double().mean().item() < ALIKE]
     why = f"the model was made for inputs in another form ({' or '.join(alike)}): {told}"
     if said:
         return Flag("input_range", "warning", f"it says it takes [0, 1], but it seems that {why}")
@@ -133,12 +132,6 @@ def sign_test(gained: int, lost: int) -> float:
     test)."""
     n = gained + lost
     return sum(comb(n, k) for k in range(gained, n + 1)) / 2**n
-
-
-@torch.no_grad()
-def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    parts = zip(x.split(100), y.split(100), strict=True)
-    return torch.cat([predicted(model(some_x)) == some_y for some_x, some_y in parts])
 
 
 def _form(said: tuple[float, float], own: tuple[float | None, float | None]) -> str | None:

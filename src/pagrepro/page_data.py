@@ -5,12 +5,11 @@ configuration asks for now, is left out and counted.
 """
 
 import csv
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pagrepro import palette, sidecars
+from pagrepro import claim_links, palette, sidecars
 from pagrepro.expand import network_label
 from pagrepro.expansion import Evaluation, Expansion, Run
 from pagrepro.layout import Layout
@@ -210,9 +209,9 @@ def _claims(expansion: Expansion, layout: Layout, places: dict[str, int]) -> lis
     with path.open(encoding="utf-8", newline="") as file:
         rows = [{key: row[key] for key in CLAIM_COLUMNS} for row in csv.DictReader(file)]
     used = {
-        (claim["paper"], claim["claim"]): _runs_behind(claim, plan.content["groups"])
+        (plan.paper, claim): list(dict.fromkeys(run for run, _ in about["results"]))
         for plan in expansion.claims.values()
-        for claim in plan.content["claims"]
+        for claim, about in claim_links.evidence(plan.content).items()
     }
     for row in rows:
         names = used.get((row["paper"], row["claim"]), [])
@@ -221,23 +220,9 @@ def _claims(expansion: Expansion, layout: Layout, places: dict[str, int]) -> lis
     return rows
 
 
-def _runs_behind(claim: dict[str, Any], groups: dict[str, Any]) -> list[str]:
-    """Runs of all parts of a claim that can be judged."""
-    chosen = [
-        group
-        for part in claim["parts"]
-        if part["not_testable"] is None
-        for selection in part["select"].values()
-        for group in selection["groups"]
-    ]
-    return list(dict.fromkeys(member["run"] for group in chosen for member in groups[group]["runs"]))
-
-
 def _named(place: str, paper: str, expansion: Expansion) -> list[str]:
     """Names of the artifacts that a place such as `Figures 1, 4 and 5, section 2` names."""
-    numbers = set()
-    for kind, listed in re.findall(r"(Table|Figure)s? ((?:S?\d+(?:, | and )?)+)", place):
-        numbers |= {f"{kind} {number}" for number in re.findall(r"S?\d+", listed)}
+    numbers = claim_links.numbers(place)
     artifacts = expansion.artifacts.values()
     return [a.name for a in artifacts if a.paper == paper and a.content["number"] in numbers]
 

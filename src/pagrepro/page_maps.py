@@ -47,13 +47,19 @@ def rows_of(result: dict[str, Any], arrays: Path) -> list[Row]:
     with np.load(arrays, allow_pickle=False) as stored:
         kept = {name: _checked(arrays, name, stored) for name in ("images", *names)}
     evaluation = result["evaluation"]
-    images = np.stack([_picture(image, low, high) for image in kept["images"]])
-    found = [Row(f"{evaluation}: images", images)]
-    for name in names:
-        mark = "" if np.isfinite(kept[name]).all() else " (not finite)"
-        maps = np.stack([_signed(image) for image in kept[name]])
-        found.append(Row(f"{evaluation}: {name.replace('_', ' ')}{mark}", maps))
-    return found
+    maps = [maps_row(f"{evaluation}: {name.replace('_', ' ')}", kept[name]) for name in names]
+    return [images_row(f"{evaluation}: images", kept["images"], low, high), *maps]
+
+
+def images_row(label: str, images: np.ndarray, low: float, high: float) -> Row:
+    """Images (k, 1 or 3, h, w) in [low, high]."""
+    return Row(label, np.stack([_picture(image, low, high) for image in images]))
+
+
+def maps_row(label: str, maps: np.ndarray) -> Row:
+    """Signed maps (k, 1 or 3, h, w), each by a scale of its own."""
+    mark = "" if np.isfinite(maps).all() else " (not finite)"
+    return Row(label + mark, np.stack([_signed(image) for image in maps]))
 
 
 def _checked(path: Path, name: str, stored: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -6,8 +6,7 @@ convolution is a scale and shift of its output, so it goes into weights and bias
 Szegedy, 2015, section 3.1). Where the normalisation comes first (pre-activation blocks) that holds for those
 that follow a convolution inside the block; what follows a sum stays. Weights are put in channels-last order:
 on GPUs always, on CPUs for passes without a gradient only, which are more than half of AutoAttack's. The
-backward pass of small convolutions in that order corrupts memory there (torch 2.14.1,
-docs/known-issues.md).
+backward pass of small convolutions in that order corrupts memory there (torch 2.14.1, docs/known-issues.md).
 Logits change by rounding only.
 """
 

@@ -3,7 +3,8 @@
 What is recomputed: sha256 of all files, spec hashes of runs, fields and results from the specifications
 beside them. What is compared: weights and shards with the hashes that sidecars recorded, inputs of results
 with the runs, fields and results they name, artifacts with the results they were drawn from, claims of papers
-with the table of all claims. Torch-free; nothing of the archive is executed or unpacked."""
+with the table of all claims. Torch-free; nothing of the archive is executed or unpacked.
+"""
 
 import csv
 import hashlib
@@ -22,9 +23,9 @@ from pagrepro.errors import DataError
 from pagrepro.export import CHUNK
 from pagrepro.layout import Layout
 from pagrepro.spec import spec_hash
+from pagrepro.statistics import VERDICTS
 
 Json = dict[str, Any]
-VERDICTS = ("confirmed", "contradicted", "inconclusive", "not testable")
 
 
 @dataclass

@@ -5,14 +5,13 @@ import importlib
 import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
+from benchmark_modules import FOLDER
 
 from pagrepro.flops import flops
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NAME = "alignment_all_classes"
 CPU = torch.device("cpu")
 

@@ -1,26 +1,15 @@
 """Benchmarks of training steps and attacks: quick runs meet their bars, broken formulations do not."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 import torch
+from benchmark_modules import FOLDER, load
 
 from pagrepro import configuration
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def load():
-    """A benchmark's module by name, with its folder importable as when run.py is started."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module
-
-
-def test_gradient_norm_is_the_equation_with_fewer_operations(load):
+def test_gradient_norm_is_the_equation_with_fewer_operations():
     """Section 6 of the specification: passes 1 and 1, 1 and 2, 4 and 4; operations 0.33, 0.67 and 1 times
     PGD-3, and a third more where the attack computes gradients of weights. Times are not judged."""
     step = load("gradient_norm")
@@ -36,14 +25,14 @@ def test_gradient_norm_is_the_equation_with_fewer_operations(load):
     assert [bar["met"] for bar in step.bars([plain, *wrong])] == [False, False, False]
 
 
-def test_gradient_norm_tells_another_penalty(load, monkeypatch):
+def test_gradient_norm_tells_another_penalty(monkeypatch):
     """One in the data's coordinates, where a normalisation is not undone."""
     step = load("gradient_norm")
     monkeypatch.setattr(step, "NORM", {**step.NORM, "space": "data"})
     assert step.errors(CPU, 8, compiled=False)[step.OURS] > 0.1
 
 
-def test_prepared_network_has_the_same_logits(load):
+def test_prepared_network_has_the_same_logits():
     prepared = load("prepared_network")
     result = prepared.run(CPU, quick=True)
     assert [row["network"] for row in result["rows"]] == [n for n in prepared.NETWORKS for _ in range(6)]
@@ -55,7 +44,7 @@ def test_prepared_network_has_the_same_logits(load):
     assert [bar["met"] for bar in prepared.bars([wrong])] == [False, False]
 
 
-def test_adversarial_training_takes_the_same_steps_without_weight_gradients(load):
+def test_adversarial_training_takes_the_same_steps_without_weight_gradients():
     """Of 33 units the attack by loss.backward() wastes 10. Times are not judged."""
     training = load("adversarial_training")
     result = training.run(CPU, quick=True)
@@ -69,13 +58,13 @@ def test_adversarial_training_takes_the_same_steps_without_weight_gradients(load
     assert [bar["met"] for bar in training.bars([plain, wrong, wasteful])] == [False, False]
 
 
-def test_adversarial_training_tells_another_attack(load):
+def test_adversarial_training_tells_another_attack():
     training = load("adversarial_training")
     other = {**training.ATTACK, "steps": training.STEPS - 1}
     assert training.error(CPU, 8, training.project_objective("adversarial_training", attack=other)) > 1e-4
 
 
-def test_throughput_has_every_step_in_both_precisions(load):
+def test_throughput_has_every_step_in_both_precisions():
     throughput = load("throughput")
     result = throughput.run(CPU, quick=True)
     names = list(throughput.losses())
@@ -86,7 +75,7 @@ def test_throughput_has_every_step_in_both_precisions(load):
     assert all(1e-4 < row["error"] < 2 for row in half)
 
 
-def test_autoattack_has_the_passes_of_the_library(load):
+def test_autoattack_has_the_passes_of_the_library():
     """Times are not judged."""
     autoattack = load("autoattack")
     result = autoattack.run(CPU, quick=True)
@@ -111,7 +100,7 @@ def test_autoattack_has_the_passes_of_the_library(load):
     assert [bar["met"] for bar in judged] == [False] * 5
 
 
-def test_the_copy_is_what_is_attacked(load, monkeypatch):
+def test_the_copy_is_what_is_attacked(monkeypatch):
     """A copy that fails every answer would be attacked with no effect on what the network says."""
     autoattack = load("autoattack")
     seen = []
@@ -122,7 +111,7 @@ def test_the_copy_is_what_is_attacked(load, monkeypatch):
     assert [row["variant"] for row in rows] == [autoattack.PLAIN, autoattack.FOLDED, autoattack.PREPARED]
 
 
-def test_eps50_meets_its_bars_and_the_full_grid_would_not(load):
+def test_eps50_meets_its_bars_and_the_full_grid_would_not():
     """The numbers of passes do not depend on the machine; times are not judged."""
     eps50 = load("eps50")
     result = eps50.run(CPU, quick=True)
@@ -137,7 +126,7 @@ def test_eps50_meets_its_bars_and_the_full_grid_would_not(load):
     assert short == [f"{eps50.SEARCH}: {what}" for what in ("passes", "eps50_grid", "curve")]
 
 
-def test_validation_counts_passes_and_compares_them_with_the_training(load, monkeypatch):
+def test_validation_counts_passes_and_compares_them_with_the_training(monkeypatch):
     """Every third epoch, the crossing takes less than the training even if nobody is fooled; times are not
     judged."""
     validation = load("validation")
@@ -157,7 +146,7 @@ def test_validation_counts_passes_and_compares_them_with_the_training(load, monk
     assert [bar["met"] for bar in validation.bars([slow])] == [False, False]
 
 
-def test_validation_is_measured_as_it_is_configured(load):
+def test_validation_is_measured_as_it_is_configured():
     validation = load("validation")
     root = FOLDER.parent
     mnist = configuration.read_yaml(root / "config/papers/lanfredi2020.yaml")["settings"]["m"]

@@ -1,24 +1,13 @@
 """Benchmarks of data, fields, processes and the workflow itself: what they report, right and wrong."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 import torch
+from benchmark_modules import FOLDER, load
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def load():
-    """A benchmark's module by name, with its folder importable as when run.py is started."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield importlib.import_module
-
-
-def test_tangent_spaces_are_the_same_every_way(load):
+def test_tangent_spaces_are_the_same_every_way():
     """Times are not judged."""
     spaces = load("tangent_space")
     result = spaces.run(CPU, quick=True)
@@ -32,7 +21,7 @@ def test_tangent_spaces_are_the_same_every_way(load):
     assert [bar["met"] for bar in spaces.bars([right])] == [True, True]
 
 
-def test_data_loading_makes_the_same_pixels(load):
+def test_data_loading_makes_the_same_pixels():
     """Times are not judged."""
     loading = load("data_loading")
     result = loading.run(CPU, quick=True)
@@ -45,7 +34,7 @@ def test_data_loading_makes_the_same_pixels(load):
     assert [bar["met"] for bar in loading.bars([slow])] == [False, False, False]
 
 
-def test_data_loading_tells_another_crop(load, monkeypatch):
+def test_data_loading_tells_another_crop(monkeypatch):
     loading = load("data_loading")
     kind = type(loading.draw(loading.AUGMENT, 1, (3, 32, 32), torch.Generator()))
     apply = kind.apply
@@ -53,7 +42,7 @@ def test_data_loading_tells_another_crop(load, monkeypatch):
     assert loading.difference(4) > 0.1
 
 
-def test_data_loading_takes_every_image_of_the_epoch_once(load):
+def test_data_loading_takes_every_image_of_the_epoch_once():
     loading = load("data_loading")
     pixels, labels = loading.images(300)
     data = loading.Images(pixels, labels, loading.transforms())
@@ -64,7 +53,7 @@ def test_data_loading_takes_every_image_of_the_epoch_once(load):
     assert loading.resident(loading.Batches(kept, loading.BATCH, True, 0), 2, CPU) == 2 * loading.BATCH
 
 
-def test_startup_starts_every_program(load, monkeypatch):
+def test_startup_starts_every_program(monkeypatch):
     """Seconds are not judged; a fit of one step is a real one."""
     startup = load("startup")
     result = startup.run(CPU, quick=True)
@@ -79,13 +68,13 @@ def test_startup_starts_every_program(load, monkeypatch):
     assert [bar["met"] for bar in startup.bars(slow, torch_free=False)] == [False] * 5
 
 
-def test_startup_tells_a_job_that_fails(load):
+def test_startup_tells_a_job_that_fails():
     process = load("_process")
     with pytest.raises(RuntimeError, match="nothing here"):
         process.launched([process.sys.executable, "-c", "raise SystemExit('nothing here')"], FOLDER)
 
 
-def test_dag_finds_a_finished_workflow_finished(load):
+def test_dag_finds_a_finished_workflow_finished():
     """Seconds are not judged; the workflow is the real one."""
     dag = load("dag")
     result = dag.run(CPU, quick=True)
@@ -102,7 +91,7 @@ def test_dag_finds_a_finished_workflow_finished(load):
     assert all("by the speed of the machine" in bar["bar"] for bar in judged)
 
 
-def test_machine_compares_this_one_with_that_of_the_budgets(load):
+def test_machine_compares_this_one_with_that_of_the_budgets():
     rows = load("machine").run(CPU, quick=True)["rows"]
     assert len(rows) == 3
     for row in rows:
@@ -110,7 +99,7 @@ def test_machine_compares_this_one_with_that_of_the_budgets(load):
         assert row["ratio"] == pytest.approx(row["ms here"] / row["ms then"])
 
 
-def test_scaling_lengthens_seeds_and_nothing_else(load):
+def test_scaling_lengthens_seeds_and_nothing_else():
     more = load("scaling").more_seeds
     before = {"a": {"seeds": [0, 1], "sweep_seeds": [3], "radii": [1, 2], "grid": [{"seeds_one_image": [0]}]}}
     after = {"a": {"seeds": list(range(6)), "sweep_seeds": [0, 1, 2], "radii": [1, 2]}}

@@ -70,7 +70,7 @@ def frozen():
     return model.train()
 
 
-def check_equal(model, given, options, steps=1, **compiled):
+def assert_equal(model, given, options, steps=1, **compiled):
     """Terms, gradients, weights and buffers of so many steps of gradient descent, against double backward."""
     plain, run, other = objective(options), objective(options, compiled=True), copy.deepcopy(model)
     for step in range(steps):
@@ -93,7 +93,7 @@ def check_equal(model, given, options, steps=1, **compiled):
 @pytest.mark.parametrize("options", [NORM, SUBSET, PENALTY, EDGE], ids=lambda o: o["name"])
 def test_three_steps_with_batch_statistics(traced, options):
     """Weights, gradients and running statistics to 1e-10; one update of the statistics per step."""
-    model = check_equal(training(), batch(), options, steps=3)
+    model = assert_equal(training(), batch(), options, steps=3)
     assert model[1].num_batches_tracked == 3
 
 
@@ -118,7 +118,7 @@ OTHERS = {
 @pytest.mark.parametrize("case", OTHERS)
 def test_other_options(eager, case):
     network, given, options = OTHERS[case]
-    check_equal(network(), batch(**given), options)
+    assert_equal(network(), batch(**given), options)
 
 
 @pytest.mark.parametrize("gradient", ["ell", "loss"])
@@ -127,7 +127,7 @@ def test_two_classes_need_no_jacobian(eager, gradient):
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2))
     given = batch()
     given.y = given.y % 2
-    check_equal(model.double(), given, PENALTY | {"gradient": gradient}, steps=2)
+    assert_equal(model.double(), given, PENALTY | {"gradient": gradient}, steps=2)
 
 
 def test_weights_batches_modes_and_networks_may_change(eager):

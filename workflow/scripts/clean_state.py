@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
 
 
 def wanted_of(tier: str, given: dict) -> leftovers.Wanted:
-    config = configuration.read_yaml(Path("config/config.yaml")) | given | {"tier": tier}
+    config = configuration.of_tier(tier, given)
     return leftovers.wanted(expand.expand(config))
 
 

@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     results = args.results or Path("results", args.tier)
     removal.check_results(results)
-    config = configuration.read_yaml(Path("config/config.yaml")) | args.config | {"tier": args.tier}
+    config = configuration.of_tier(args.tier, args.config)
     loaded = configuration.load(config)
     without = set(args.without)
     found = export.contents(expand.expand_loaded(loaded), loaded, Layout(results), Path(), without)

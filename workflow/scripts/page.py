@@ -31,7 +31,4 @@ if __name__ == "__main__":
     parser.add_argument("--results", type=Path, help="folder of the tier's results (default: results/<tier>)")
     args = parser.parse_args()
     with script.main():
-        config = args.config
-        if config is None:
-            config = configuration.read_yaml(Path("config/config.yaml")) | {"tier": args.tier}
-        main(config, args.results)
+        main(args.config or configuration.of_tier(args.tier), args.results)

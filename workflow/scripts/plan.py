@@ -98,12 +98,6 @@ def print_actual(
     print("Planned hours are of what is finished; actual ones leave out the start of processes.")
 
 
-def given_config(args: argparse.Namespace) -> dict[str, Any]:
-    if args.config is not None:
-        return args.config
-    return configuration.read_yaml(Path("config/config.yaml")) | {"tier": args.tier}
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
@@ -117,4 +111,4 @@ if __name__ == "__main__":
     parser.add_argument("--results", type=Path, help="what is finished (default: results/<tier>)")
     args = parser.parse_args()
     with script.main():
-        main(given_config(args), args.output, args.flops, args.results)
+        main(args.config or configuration.of_tier(args.tier), args.output, args.flops, args.results)

@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    config = configuration.read_yaml(Path("config/config.yaml")) | args.config | {"tier": args.tier}
+    config = configuration.of_tier(args.tier, args.config)
     loaded = configuration.load(config)
     expansion = expand.expand_loaded(loaded)
     layout = Layout(args.results or Path("results") / expansion.tier)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from pydantic import Field, model_validator
 
-from pagrepro import cross_paper
+from pagrepro import cross_paper, palette
 from pagrepro.artifact import FigureResult
 from pagrepro.cross_paper import Correlations, Link
 from pagrepro.figures import _style as style
@@ -24,9 +24,9 @@ REVISION = 1
 
 # Estimate -> (colour, marker, how far below the middle of its line).
 LOOKS = {
-    "plain": (style.BLUE, "o", -0.24),
-    "given": (style.ORANGE, "s", 0.0),
-    "untrained": (style.GREEN, "D", 0.24),
+    "plain": (palette.BLUE, "o", -0.24),
+    "given": (palette.ORANGE, "s", 0.0),
+    "untrained": (palette.GREEN, "D", 0.24),
 }
 
 
@@ -76,7 +76,7 @@ def draw(config: Config, context: Context) -> FigureResult:
 
 def _line(axes: Axes, place: int, link: Link) -> None:
     if np.isnan(link.plain.rho):
-        axes.text(0, place, " no value", va="center", fontsize=style.SMALL, color=style.GREY)
+        axes.text(0, place, " no value", va="center", fontsize=style.SMALL, color=palette.GREY)
     for name, (colour, marker, below) in LOOKS.items():
         estimate = getattr(link, name)
         if np.isnan(estimate.rho):
@@ -88,7 +88,7 @@ def _line(axes: Axes, place: int, link: Link) -> None:
 
 
 def _panel(axes: Axes, target: str, predictors: list[str]) -> None:
-    axes.axvline(0, color=style.BLACK, lw=0.6)
+    axes.axvline(0, color=palette.BLACK, lw=0.6)
     for place in range(1, len(predictors)):
         axes.axhline(place - 0.5, color="#dddddd", lw=0.5)
     axes.set(

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from pagrepro import cross_paper
 from pagrepro.artifact import FigureResult
 from pagrepro.cross_paper import Correlations, Estimate, Matrix
+from pagrepro.figures import _matrix as cells
 from pagrepro.figures import _style as style
 from pagrepro.matrix_options import Measure, Objective, check_matrix
 from pagrepro.options import Strict
@@ -91,13 +92,6 @@ def _row(matrix: Matrix, x: int, y: int, plain: Estimate, given: Estimate | None
 
 def _axes(axes: Axes, matrix: Matrix) -> None:
     names = [column.label for column in matrix.columns]
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="left", rotation_mode="anchor")
-    axes.xaxis.tick_top()
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    cells.label(axes, names, names)
     kinds = [column.kind for column in matrix.columns]
-    for at in (k for k in range(1, len(kinds)) if kinds[k] != kinds[k - 1]):
-        axes.axvline(at - 0.5, color="white", lw=2.5)
-        axes.axhline(at - 0.5, color="white", lw=2.5)
+    cells.separate(axes, kinds, kinds)

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from pagrepro import cross_paper
 from pagrepro.artifact import FigureResult
 from pagrepro.cross_paper import Matrix
+from pagrepro.figures import _matrix as cells
 from pagrepro.figures import _style as style
 from pagrepro.matrix_options import Measure, Objective, check_matrix
 from pagrepro.options import Strict
@@ -59,7 +60,7 @@ def draw(config: Config, context: Context) -> FigureResult:
     bar.set_label("rank in the column", labelpad=-8)
     figure.supxlabel(
         "† the objective works on this measure itself   ↑ ↓ better, as the papers see it   – no value",
-        fontsize=7,
+        fontsize=style.SMALL,
     )
     return FigureResult(figure, _frame(matrix, places))
 
@@ -80,7 +81,7 @@ def _cell(axes: Axes, matrix: Matrix, shown: np.ma.MaskedArray, o: int, m: int) 
     value = matrix.means[o, m]
     if np.isnan(value):
         axes.add_patch(Rectangle((m - 0.5, o - 0.5), 1, 1, color="#dddddd", lw=0))
-        axes.text(m, o, "–", ha="center", va="center", fontsize=7)
+        axes.text(m, o, "–", ha="center", va="center", fontsize=style.SMALL)
         return
     text = number(value, matrix.columns[m].digits) + ("†" if matrix.optimised[o, m] else "")
     axes.text(
@@ -104,21 +105,8 @@ def _axes(axes: Axes, matrix: Matrix) -> None:
     # An arrow stays on the line of its word.
     titles = [f"{c.title[:-2]}\N{NO-BREAK SPACE}{c.title[-1]}" for c in matrix.columns]
     names = ["\n".join(textwrap.wrap(title, 16)) for title in titles]
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="left", rotation_mode="anchor")
-    axes.xaxis.tick_top()
-    axes.set_yticks(range(len(matrix.rows)), [row.label for row in matrix.rows])
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    for lines, draw_line in ((boundaries([c.kind for c in matrix.columns]), axes.axvline),
-                             (boundaries([r.family for r in matrix.rows]), axes.axhline)):  # fmt: skip
-        for at in lines:
-            draw_line(at - 0.5, color="white", lw=2.5)
-
-
-def boundaries(kinds: list[str]) -> list[int]:
-    """Places at which a list goes from one kind to the next."""
-    return [k for k in range(1, len(kinds)) if kinds[k] != kinds[k - 1]]
+    cells.label(axes, names, [row.label for row in matrix.rows])
+    cells.separate(axes, [c.kind for c in matrix.columns], [r.family for r in matrix.rows])
 
 
 def _frame(matrix: Matrix, places: np.ndarray) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from pagrepro.artifact import TableResult
 from pagrepro.cross_paper import Correlations, Estimate, Link
 from pagrepro.matrix_options import Measure, Objective, check_matrix
 from pagrepro.options import Strict
+from pagrepro.rank_correlation import MIN_OBJECTIVES
 from pagrepro.results import Context
 from pagrepro.tables import _cells as cells
 
@@ -108,7 +109,7 @@ def _estimate(estimate: Estimate) -> str:
 
 
 def _why(estimate: Estimate) -> str:
-    few = estimate.n < 4
+    few = estimate.n < MIN_OBJECTIVES
     return f"{estimate.n} objectives, too few" if few else "the same rank everywhere, or nothing left"
 
 
